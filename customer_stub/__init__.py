@@ -1,0 +1,1 @@
+"""The customer infrastructure stand-in: pods that run, CRI log files, a Kubernetes-like API."""
