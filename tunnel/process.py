@@ -1,0 +1,69 @@
+"""What every plane's process has in common: configuration, the ready line, signals."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from tunnel.settings import SettingError
+
+USAGE_EXIT = 2
+
+
+def load_config(path: str | Path) -> dict[str, Any]:
+    """Read a TOML configuration file.
+
+    Raises:
+        SettingError: the file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"cannot read configuration '{path}': {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise SettingError(f"configuration '{path}' is not valid TOML") from None
+
+
+def announce(**fields: object) -> None:
+    """Print the one ready line on stdout that a supervisor waits for."""
+    line = json.dumps({"event": "ready", "pid": os.getpid(), **fields}, separators=(",", ":"))
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def until_signalled() -> int:
+    """Wait for SIGTERM or SIGINT and return its number; a second one ends the process at once."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for number in signals:
+            for again in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(again, _leave)
+            return number
+    raise AssertionError("a signal receiver never ends")
+
+
+def _leave(number: int, _frame: object) -> None:
+    os._exit(128 + number)
+
+
+def main(plane: str, purpose: str, start: Callable[[dict[str, Any]], int]) -> int:
+    """Parse `--config FILE`, run `start(config)` and return the exit code.
+
+    Configuration errors become one line on stderr and exit code 2.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {plane}", description=purpose)
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML configuration file")
+    options = parser.parse_args()
+    try:
+        return start(load_config(options.config))
+    except SettingError as error:
+        sys.stderr.write(f"{plane}: {error}\n")
+        return USAGE_EXIT
