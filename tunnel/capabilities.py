@@ -1,4 +1,4 @@
-"""The closed list of RPCs that may cross the tunnel. What is not here is refused by relay and agent alike."""
+"""The closed list of RPCs that may cross; relay and agent refuse what is not here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one tree of tunnel errors. Every class carries its wire code, so any raise can become a RESET or GOAWAY.
+"""The one tree of tunnel errors. Each class carries its wire code: a raise becomes RESET or GOAWAY.
 
 Messages are built from numbers and our own names, never from bytes that a peer sent.
 """
@@ -91,7 +91,7 @@ class CreditOverrun(RemoteError):
 
 
 class AuthRefused(RemoteError):
-    """The acceptor does not accept the token; code AUTH_REFUSED, AUTH_EXPIRED, NOT_READY or REVOKED."""
+    """The token is not accepted: AUTH_REFUSED, AUTH_EXPIRED, NOT_READY or REVOKED."""
 
     code = Code.AUTH_REFUSED
 

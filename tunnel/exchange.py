@@ -1,6 +1,7 @@
 """Heads of the HTTP exchanges that streams carry, and the scope that routes them.
 
-One exchange is one stream: OPEN carries a request head, HEAD a response head. Only allow-listed headers cross.
+One exchange is one stream: OPEN carries a request head, HEAD a response head. Only allow-listed
+headers cross.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Structured log lines that structurally cannot carry payload, and third-party loggers silenced.
 
-An event has an identifier for a name and values that are numbers or identifiers; anything else raises.
+An event has an identifier for a name and values that are numbers or identifiers; all else raises.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:/@+-]{0,128}")
 
-# At DEBUG `websockets` logs frames and the Authorization header, at INFO `httpx` logs URLs (measured).
+# At DEBUG `websockets` logs frames and Authorization, at INFO `httpx` logs URLs (measured).
 NOISY_LOGGERS = (
     "websockets",
     "websockets.client",

@@ -86,22 +86,22 @@ class TunnelSettings:
     """Limits of one tunnel. Both ends have their own; HELLO tells the peer those that bind it."""
 
     window_bytes: int = setting(
-        65_536,
-        low=65_536,
+        81_920,
+        low=81_920,
         high=4_194_304,
-        why="credit reserved for every stream; one unit (64 KiB) must always fit",
+        why="credit reserved per stream; a 64 KiB unit fits beside the eighth not yet re-granted",
     )
     window_default_bytes: int = setting(
         262_144,
-        low=65_536,
+        low=81_920,
         high=4_194_304,
         why="first growth step of a stream that drains; covers 20 ms at 100 Mbit/s",
     )
     window_max_bytes: int = setting(
         4_194_304,
-        low=65_536,
+        low=81_920,
         high=67_108_864,
-        why="largest window; 100 ms at 320 Mbit/s, and the bound of what one stalled viewer can hold",
+        why="largest window: 320 Mbit/s at 100 ms; the most that one stalled viewer can hold",
     )
     growth_bytes: int = setting(
         33_554_432,

@@ -1,0 +1,64 @@
+"""Is the peer still there? Silence asks with PING, longer silence is the answer."""
+
+from __future__ import annotations
+
+from tunnel.settings import TunnelSettings
+
+FROZEN_FACTOR = 2.0  # ticks that far apart mean that this process was stopped, not the peer
+
+
+class Liveness:
+    """Tracks silence and round-trip time. Time comes in, verdicts go out.
+
+    Args:
+        settings: ping_interval_s and dead_after_s.
+        now: current time, seconds.
+    """
+
+    __slots__ = ("_asked", "_asked_at", "_count", "_heard", "_settings", "_ticked", "rtt_s")
+
+    def __init__(self, settings: TunnelSettings, now: float) -> None:
+        self._settings = settings
+        self._heard = self._ticked = now
+        self._asked: bytes | None = None
+        self._asked_at = 0.0
+        self._count = 0
+        self.rtt_s: float | None = None
+
+    def heard(self, now: float) -> None:
+        """The peer sent something."""
+        self._heard = now
+
+    def tick(self, now: float) -> None:
+        """Note that this process runs; after a freeze, let the socket be read before judging."""
+        settings = self._settings
+        if now - self._ticked > FROZEN_FACTOR * settings.ping_interval_s:
+            self._heard = max(self._heard, now - settings.ping_interval_s)
+            self._asked = None
+        self._ticked = now
+
+    def dead(self, now: float) -> bool:
+        """Whether the peer was silent for dead_after_s."""
+        return now - self._heard >= self._settings.dead_after_s
+
+    def ping(self, now: float) -> bytes | None:
+        """Return the 8 bytes of a PING that is due now, once per interval of silence."""
+        silence = now - max(self._heard, self._asked_at if self._asked else 0.0)
+        if silence < self._settings.ping_interval_s:
+            return None
+        self._count += 1
+        self._asked, self._asked_at = self._count.to_bytes(8, "big"), now
+        return self._asked
+
+    def pong(self, body: bytes, now: float) -> None:
+        """Take the RTT from the answer to the latest PING; ignore others."""
+        if body == self._asked:
+            self.rtt_s = now - self._asked_at
+            self._asked = None
+
+    def deadline(self) -> float:
+        """When tick() wants to be called at the latest."""
+        settings = self._settings
+        asked_at = self._asked_at if self._asked else self._heard
+        next_ping = max(self._heard, asked_at) + settings.ping_interval_s
+        return min(next_ping, self._heard + settings.dead_after_s)

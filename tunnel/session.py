@@ -1,0 +1,268 @@
+"""The driver: runs one Connection over one Transport with trio.
+
+One task reads, one writes, one watches the clock; each stream of the peer's runs a handler task.
+The read loop never waits for a consumer: credit bounds what can be queued. The nursery is hidden,
+so a caller gets one `Closed`, never an exception group, for whatever the peer or the network did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import trio
+
+from tunnel.connection import Connection, Events, Phase, Role
+from tunnel.errors import AuthRefused, Code, StreamReset, TunnelError
+from tunnel.events import Closed, Established, Going, Opened, TokenReceived
+from tunnel.exchange import RequestHead
+from tunnel.hello import Hello
+from tunnel.payload import Payload
+from tunnel.settings import TunnelSettings
+from tunnel.stream import Stream
+from tunnel.transport import Transport
+
+Handler = Callable[[Stream], Awaitable[None]]
+Authenticate = Callable[[Hello, Payload], float]
+
+
+@dataclass(slots=True)
+class SessionStats:
+    """Counters of one tunnel."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Session:
+    """One end of a live tunnel.
+
+    Args:
+        transport: a connected transport; the session closes it.
+        hello: what this end says of itself.
+        settings: this end's limits.
+        token: the dialer's token.
+        authenticate: the acceptor's judge: returns for how many seconds a token is good, or raises
+            AuthRefused.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        hello: Hello,
+        settings: TunnelSettings,
+        token: Payload | None = None,
+        authenticate: Authenticate | None = None,
+    ) -> None:
+        role = Role.DIALER if authenticate is None else Role.ACCEPTOR
+        self._transport = transport
+        self.settings = settings
+        self._connection = Connection(role, hello, settings, now=trio.current_time(), token=token)
+        self._authenticate = authenticate
+        self._streams: dict[int, Stream] = {}
+        self._wake = trio.Event()
+        self._write_scope = trio.CancelScope()
+        self._closed: Closed | None = None
+        self._started: trio.TaskStatus[Session] | None = None
+        self._nursery: trio.Nursery | None = None
+        self._handler: Handler | None = None
+        self.stats = SessionStats()
+        self.valid_s = 0.0
+        self.goaway_received = trio.Event()
+        self.goaway_code = Code.NO_ERROR
+
+    @property
+    def peer(self) -> Hello:
+        """What the other end said of itself; known once the session has started."""
+        assert self._connection.peer is not None
+        return self._connection.peer
+
+    @property
+    def rtt_s(self) -> float | None:
+        """Latest round-trip time in seconds, None before the first PONG."""
+        return self._connection.rtt_s
+
+    @property
+    def streams_open(self) -> int:
+        """Streams that have not ended."""
+        return self._connection.streams_open
+
+    @property
+    def granted_bytes(self) -> int:
+        """Credit outstanding plus bytes queued; at most `settings.granted_cap_bytes`."""
+        return self._connection.granted_bytes
+
+    @property
+    def is_open(self) -> bool:
+        """Whether streams can be opened now."""
+        connection = self._connection
+        return connection.phase is Phase.OPEN and not (connection.going or connection.peer_going)
+
+    async def serve(
+        self,
+        handler: Handler,
+        *,
+        task_status: trio.TaskStatus[Session] = trio.TASK_STATUS_IGNORED,
+    ) -> Closed:
+        """Run the tunnel until it ends, whatever ends it.
+
+        Args:
+            handler: runs in a task of its own for each stream that the peer opens; it is cancelled
+                when that stream is reset or the tunnel ends.
+            task_status: `started(session)` is called once the peer is authenticated.
+
+        Returns:
+            Why the tunnel ended. Faults of the peer or the network are never raised.
+        """
+        self._started, self._handler = task_status, handler
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._read)
+                nursery.start_soon(self._watch_clock)
+                with self._write_scope:
+                    await self._write()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._dispatch(self._connection.lost())
+            with trio.CancelScope(shield=True), trio.move_on_after(self.settings.close_s):
+                await self._transport.aclose()
+        assert self._closed is not None
+        return self._closed
+
+    def open(self, head: RequestHead, cursor: bytes = b"") -> Stream:
+        """Open a stream.
+
+        Raises:
+            LocalError: the tunnel is closed or draining, or the peer's stream limit is reached.
+        """
+        stream_id = self._connection.open(head, trio.current_time(), cursor)
+        stream = Stream(self, self._connection, stream_id, head, cursor)
+        self._streams[stream_id] = stream
+        self.flush()
+        return stream
+
+    def reauthenticate(self, token: Payload) -> None:
+        """Dialer: present a fresh token in-band, before the old one expires."""
+        self._connection.authenticate(token)
+        self.flush()
+
+    def goaway(self, code: Code = Code.DRAINING) -> None:
+        """Take no new streams; open ones finish, then the tunnel ends."""
+        self._connection.goaway(code)
+        self.flush()
+
+    def close(self, code: Code = Code.NO_ERROR) -> None:
+        """End the tunnel now, telling the peer why."""
+        self._dispatch(self._connection.close(code))
+        self.flush()
+
+    # For Stream and the tasks below.
+
+    def flush(self) -> None:
+        """There may be something to send: wake the writer."""
+        self._wake.set()
+
+    def forget(self, stream: Stream) -> None:
+        """The stream delivers nothing more."""
+        self._streams.pop(stream.id, None)
+
+    # Private.
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                frames = await self._transport.receive()
+                stats = self.stats
+                stats.frames_in += len(frames)
+                stats.bytes_in += sum(map(len, frames))
+                self._dispatch(self._connection.receive(frames, trio.current_time()))
+                self.flush()
+        except TunnelError:
+            self._dispatch(self._connection.lost())
+            self.flush()
+
+    async def _write(self) -> None:
+        connection = self._connection
+        try:
+            while True:
+                if connection.wants_write or self._transport.pending:
+                    await self._send_batch()
+                elif connection.phase is Phase.CLOSED:
+                    return
+                elif connection.idle:
+                    self._dispatch(connection.close(Code.NO_ERROR))
+                else:
+                    await self._wake.wait()
+                    self._wake = trio.Event()
+        except TunnelError:
+            self._dispatch(connection.lost())
+
+    async def _send_batch(self) -> None:
+        frames = self._connection.frames_to_send()
+        self.stats.frames_out += len(frames)
+        self.stats.bytes_out += sum(len(part) for frame in frames for part in frame)
+        await self._transport.send(frames)
+        for stream_id in self._connection.touched:
+            stream = self._streams.get(stream_id)
+            if stream is not None and stream.has_room:
+                stream.relieve()
+
+    async def _watch_clock(self) -> None:
+        connection = self._connection
+        while True:
+            wait_s = connection.deadline() - trio.current_time()
+            await trio.sleep(min(max(wait_s, 0.0), self.settings.ping_interval_s))
+            self._dispatch(connection.tick(trio.current_time()))
+            self.flush()
+
+    def _dispatch(self, events: Events) -> None:
+        for stream_id, event in events:
+            if stream_id == 0:
+                self._on_tunnel_event(event)
+            elif isinstance(event, Opened):
+                self._on_opened(stream_id, event)
+            elif (stream := self._streams.get(stream_id)) is not None:
+                stream.deliver(event)
+
+    def _on_tunnel_event(self, event: object) -> None:
+        match event:
+            case TokenReceived():
+                self._judge(event)
+            case Established():
+                self.valid_s = event.valid_s
+                if self._started is not None:
+                    self._started.started(self)
+                    self._started = None
+            case Going():
+                self.goaway_code = event.code
+                self.goaway_received.set()
+            case Closed():
+                self._closed = event
+                grace_s = 0.0 if event.code is Code.TIMEOUT else self.settings.close_s
+                self._write_scope.deadline = trio.current_time() + grace_s
+
+    def _judge(self, event: TokenReceived) -> None:
+        assert self._authenticate is not None
+        try:
+            valid_s = self._authenticate(event.hello, event.token)
+        except AuthRefused as error:
+            self._dispatch(self._connection.refuse(error.code))
+        else:
+            self._dispatch(self._connection.accept(valid_s, trio.current_time()))
+
+    def _on_opened(self, stream_id: int, event: Opened) -> None:
+        assert self._nursery is not None
+        stream = Stream(self, self._connection, stream_id, event.head, event.cursor)
+        self._streams[stream_id] = stream
+        self._nursery.start_soon(self._handle, stream)
+
+    async def _handle(self, stream: Stream) -> None:
+        assert self._handler is not None
+        with stream.cancelled_by_reset, suppress(StreamReset):
+            await self._handler(stream)
+        stream.finish()

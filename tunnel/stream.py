@@ -1,0 +1,181 @@
+"""One exchange's stream, as handlers and the relay's viewers use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from tunnel.connection import Connection
+from tunnel.errors import Code, StreamReset
+from tunnel.events import Data, End, Event, Reset
+from tunnel.exchange import RequestHead, ResponseHead
+from tunnel.payload import Buffer
+
+if TYPE_CHECKING:
+    from tunnel.session import Session
+
+
+class Stream:
+    """Sends and receives on one stream of a session; made by the session.
+
+    Args:
+        session, connection: where it belongs.
+        stream_id: its number.
+        request: head of the exchange.
+        cursor: where the opener wants to resume; empty for the beginning.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        connection: Connection,
+        stream_id: int,
+        request: RequestHead,
+        cursor: bytes,
+    ) -> None:
+        self._session, self._connection = session, connection
+        self.id, self.request, self.cursor = stream_id, request, cursor
+        self.cancelled_by_reset = trio.CancelScope()
+        self.reset_code: Code | None = None
+        self._ended = self._peer_ended = self._discards = False
+        self._inbox: list[Event] = []
+        self._arrived = trio.Event()
+        self._room = trio.Event()
+
+    # Receiving.
+
+    async def ready(self) -> None:
+        """Wait until `take` returns something.
+
+        Raises:
+            StreamReset: the stream was reset and all that arrived before has been taken.
+        """
+        while not self._inbox:
+            self._check()
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+
+    def take(self) -> list[Event]:
+        """Return all that has arrived: Head, Data, Mark, End, Reset; nothing after End or Reset."""
+        inbox, self._inbox = self._inbox, []
+        return inbox
+
+    def release(self, count: int) -> None:
+        """The consumer has disposed of `count` bytes of Data: their credit goes back."""
+        if count:
+            self._connection.consumed(self.id, count, trio.current_time())
+            self._session.flush()
+
+    # Sending.
+
+    @property
+    def has_room(self) -> bool:
+        """Whether less than a queue's worth of DATA is unsent."""
+        return self._connection.unsent(self.id) <= self._session.settings.send_queue_bytes
+
+    def head(self, head: ResponseHead) -> None:
+        """Answer with status and headers."""
+        self._check()
+        self._connection.head(self.id, head)
+        self._session.flush()
+
+    async def send(self, data: Buffer) -> None:
+        """Queue payload and wait while too much of it is unsent. `data` is borrowed until sent.
+
+        Raises:
+            StreamReset: the stream was reset, or the tunnel lost.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check()
+        self._connection.data(self.id, data)
+        self._session.flush()
+        while not self.has_room:
+            await self._wait_for_room()
+            self._check()
+
+    async def flushed(self) -> None:
+        """Wait until everything queued was handed to the transport.
+
+        Raises:
+            StreamReset: the stream was reset, or the tunnel lost.
+        """
+        while self._connection.unsent(self.id):
+            await self._wait_for_room()
+            self._check()
+
+    def mark(self, cursor: bytes) -> None:
+        """End a unit; a resume may continue from `cursor` (at most 1 KiB)."""
+        self._check()
+        self._connection.mark(self.id, cursor)
+        self._session.flush()
+
+    def end(self) -> None:
+        """End this half in order."""
+        self._check()
+        self._connection.end(self.id)
+        self._ended = True
+        self._session.flush()
+        self._forget_when_over()
+
+    def reset(self, code: Code) -> None:
+        """Abort the exchange; harmless when it is over."""
+        if self.reset_code is None:
+            self.reset_code = code
+            self._connection.reset(self.id, code)
+            self._drop()
+            self._wake()
+            self._session.forget(self)
+            self._session.flush()
+
+    # For the session.
+
+    def deliver(self, event: Event) -> None:
+        """Queue an event for the consumer."""
+        if self._discards and isinstance(event, Data):
+            self.release(len(event.view))
+            return
+        self._inbox.append(event)
+        self._arrived.set()
+        if isinstance(event, Reset):
+            self._on_reset(event.code)
+        elif isinstance(event, End):
+            self._peer_ended = True
+            self._forget_when_over()
+
+    def relieve(self) -> None:
+        """Frames have left: let a waiting sender look again."""
+        self._room.set()
+
+    def finish(self) -> None:
+        """The handler is done: what it left open is aborted, what it left unread discarded."""
+        if not self._ended:
+            self.reset(Code.INTERNAL)
+        self._discards = True
+        self._drop()
+
+    def _on_reset(self, code: Code) -> None:
+        self.reset_code = code
+        self._wake()
+        self._session.forget(self)
+        self.cancelled_by_reset.cancel()
+
+    def _forget_when_over(self) -> None:
+        if self._ended and self._peer_ended:
+            self._session.forget(self)
+
+    def _drop(self) -> None:
+        unread = sum(len(e.view) for e in self.take() if isinstance(e, Data))
+        self.release(unread)
+
+    def _wake(self) -> None:
+        self._arrived.set()
+        self._room.set()
+
+    def _check(self) -> None:
+        if self.reset_code is not None:
+            raise StreamReset(code=self.reset_code)
+
+    async def _wait_for_room(self) -> None:
+        self._room = trio.Event()
+        await self._room.wait()

@@ -1,0 +1,35 @@
+"""The life of a stream, as one table.
+
+A stream has two halves, one for each direction, and each half is in one state of this table. The
+opener's half begins with OPEN, the other one waits for its HEAD. The machine does not know which
+side it plays, and nothing about a stream's state lives elsewhere. A pair that is absent is a
+protocol error. RESET is not in the table: in any state it ends both halves. CREDIT belongs to the
+half it lets flow.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from tunnel.frames import FrameType
+
+
+class Half(enum.Enum):
+    """State of one direction of a stream."""
+
+    IDLE = "idle"
+    HEAD = "head"  # the answer's head has to come first
+    BODY = "body"
+    ENDED = "ended"
+
+
+TRANSITIONS: dict[tuple[Half, int], Half] = {
+    (Half.IDLE, FrameType.OPEN): Half.BODY,
+    (Half.HEAD, FrameType.HEAD): Half.BODY,
+    (Half.HEAD, FrameType.CREDIT): Half.HEAD,
+    (Half.BODY, FrameType.DATA): Half.BODY,
+    (Half.BODY, FrameType.MARK): Half.BODY,
+    (Half.BODY, FrameType.CREDIT): Half.BODY,
+    (Half.BODY, FrameType.END): Half.ENDED,
+    (Half.ENDED, FrameType.CREDIT): Half.ENDED,  # granted before our END arrived
+}

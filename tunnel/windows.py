@@ -1,0 +1,140 @@
+"""Credit: how much a sender may send and how much a receiver has promised to hold.
+
+Integers only. A receiver's promise for one stream is `outstanding + queued` and never exceeds its
+window; the sum of all growth above the reserved windows never exceeds the tunnel's pool.
+"""
+
+from __future__ import annotations
+
+from tunnel.errors import RemoteError
+from tunnel.hello import MAX_WINDOW_BYTES
+from tunnel.settings import TunnelSettings
+
+GRANT_SHARE = 8  # grant at W/8: at W/2 up to half of window/RTT is lost (measured)
+
+
+class SendWindow:
+    """Credit left for sending on one stream."""
+
+    __slots__ = ("credit",)
+
+    def __init__(self, credit: int) -> None:
+        self.credit = credit
+
+    def grant(self, count: int) -> None:
+        """Add credit that the peer granted.
+
+        Raises:
+            RemoteError: zero, or more than 2**31 - 1 in all.
+        """
+        if count == 0 or self.credit + count > MAX_WINDOW_BYTES:
+            raise RemoteError("CREDIT of zero or beyond 2**31 - 1")
+        self.credit += count
+
+    def take(self, wanted: int) -> int:
+        """Use up to `wanted` bytes of credit and return how many."""
+        count = min(wanted, self.credit)
+        self.credit -= count
+        return count
+
+
+class GrowthPool:
+    """Credit of one tunnel above its streams' reserved windows."""
+
+    __slots__ = ("free", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = self.free = size
+
+    def take(self, wanted: int) -> int:
+        """Take up to `wanted` bytes and return how many."""
+        count = min(wanted, self.free)
+        self.free -= count
+        return count
+
+    def give(self, count: int) -> None:
+        """Return what was taken."""
+        self.free += count
+        assert self.free <= self.size
+
+
+class ReceiveWindow:
+    """What one stream's receiver has promised.
+
+    Args:
+        pool: where growth comes from.
+        settings: window sizes, in bytes.
+        now: current time, seconds.
+    """
+
+    __slots__ = (
+        "_limited", "_pool", "_settings", "drained_at", "grown", "outstanding", "queued", "window",
+    )  # fmt: skip
+
+    def __init__(self, pool: GrowthPool, settings: TunnelSettings, now: float) -> None:
+        self._pool, self._settings = pool, settings
+        self.window = settings.window_bytes
+        self.outstanding = 0
+        self.queued = 0
+        self.grown = 0
+        self.drained_at = now
+        self._limited = False
+
+    def received(self, count: int) -> int:
+        """Book received DATA; return by how many bytes it exceeds the credit (0 if it is fine)."""
+        if count > self.outstanding:
+            return count - self.outstanding
+        self.outstanding -= count
+        self.queued += count
+        if self.outstanding < self.window // GRANT_SHARE:
+            self._limited = True
+        return 0
+
+    def consumed(self, count: int, now: float) -> None:
+        """Book bytes that the consumer has disposed of."""
+        assert 0 <= count <= self.queued
+        self.queued -= count
+        self.drained_at = now
+        if self._limited and self.queued <= self.window // 2:
+            self._grow()
+        if self.grown and self.window == self._settings.window_bytes:
+            self._return_growth()
+
+    def due(self) -> int:
+        """Return the credit to grant now, 0 if it is not worth a frame yet, and book it."""
+        missing = self.window - self.outstanding - self.queued
+        if missing < self.window // GRANT_SHARE:
+            return 0
+        self.outstanding += missing
+        return missing
+
+    def stalled(self, now: float) -> bool:
+        """Whether the consumer sits on data for too long to deserve a grown window."""
+        return self.queued > 0 and now - self.drained_at >= self._settings.stall_s
+
+    def shrink(self) -> None:
+        """Fall back to the reserved window; growth returns to the pool as bytes drain."""
+        self.window = self._settings.window_bytes
+        self._limited = False
+        self._return_growth()
+
+    def close(self) -> None:
+        """Promise nothing more; what is queued stays booked until it is consumed."""
+        self.outstanding = 0
+        self.shrink()
+
+    def _grow(self) -> None:
+        """The sender ran dry although the consumer keeps up: the window is the bottleneck."""
+        settings = self._settings
+        target = min(max(settings.window_default_bytes, 2 * self.window), settings.window_max_bytes)
+        extra = self._pool.take(target - self.window)
+        self.window += extra
+        self.grown += extra
+        self._limited = False
+
+    def _return_growth(self) -> None:
+        """Give back what is no longer promised."""
+        held = max(0, self.outstanding + self.queued - self._settings.window_bytes)
+        if held < self.grown:
+            self._pool.give(self.grown - held)
+            self.grown = held
