@@ -1,0 +1,65 @@
+# Everything a developer runs. The first target that needs it makes .venv from requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FLYTE := .venv-flyte
+READY := $(VENV)/.ready
+FLYTE_READY := $(FLYTE)/.ready
+export PLANESPLIT_FLYTE ?= $(CURDIR)/$(FLYTE)/bin/flyte
+export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/$(VENV)/hypothesis
+
+.PHONY: help demo test unit integration check lint types contracts coverage perf perf-smoke proto lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -e 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.lock pyproject.toml tools/venv.sh
+	@PYTHON=$(PYTHON) tools/venv.sh $(VENV) requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . 2>&1 | { grep -v '^WARNING: Location' || true; }
+	@touch $@
+
+$(FLYTE_READY): requirements-flyte.lock tools/venv.sh
+	@PYTHON=$(PYTHON) tools/venv.sh $(FLYTE) requirements-flyte.lock
+	@touch $@
+
+demo: $(READY)  ## start a whole split and watch data cross it
+	@$(BIN)/planesplit demo
+
+test: $(READY) $(FLYTE_READY)  ## every test, real processes and real peers included
+	@$(BIN)/python -m pytest -q
+
+unit: $(READY)  ## tests without real processes
+	@$(BIN)/python -m pytest -q -m "not integration" tests
+
+integration: $(READY) $(FLYTE_READY)  ## tests with real processes and real peers
+	@$(BIN)/python -m pytest -q -m integration
+
+check: lint types contracts unit  ## lint, types, contracts, unit tests
+
+lint: $(READY)
+	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
+
+types: $(READY)
+	@$(BIN)/mypy
+
+contracts: $(READY)
+	@$(BIN)/lint-imports --no-cache
+
+coverage: $(READY)  ## branch coverage; the tunnel's core must be at 100 %
+	@$(BIN)/python -m pytest -q -m "not integration" tests --cov --cov-branch --cov-report=term:skip-covered
+
+perf: $(READY)  ## the relay beside its floor and peers, interleaved in one run
+	@$(BIN)/python -m perf
+
+perf-smoke: $(READY)  ## the same, short; asserts ratios
+	@$(BIN)/python -m pytest -q perf
+
+proto: $(READY)  ## regenerate tunnel/messages/*_pb2.py
+	@$(BIN)/pip install --quiet grpcio-tools==1.85.1
+	@cd tunnel/messages && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. planesplit_v1.proto
+
+lock: $(READY)  ## write requirements.lock from what .venv holds
+	@$(BIN)/pip freeze --exclude-editable --exclude grpcio-tools --exclude grpcio > requirements.lock
+
+clean:  ## remove the environments and caches
+	rm -rf $(VENV) $(FLYTE) .mypy_cache .ruff_cache .coverage
