@@ -1,0 +1,1 @@
+"""A whole split, started and steered as one."""

@@ -1,0 +1,150 @@
+"""The hop from agent to relay as a TCP forwarder that can be cut, frozen, slowed and refused.
+
+It stands where the network stands: it sees ciphertext, keeps its port while the relay restarts, and
+fails the way networks do (reset, clean end, silence). Emulated, since not every kernel has netem.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import trio
+
+CHUNK_BYTES = 65_536
+QUEUED_CHUNKS = 64  # 4 MiB each way: 100 ms at 320 Mbit/s
+DIAL_S = 5.0
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: close() sends RST
+
+Ending = Literal["reset", "end"]
+
+
+@dataclass(slots=True, eq=False)
+class _Pair:
+    """One forwarded connection: its two sockets and the scope of its pumps."""
+
+    agent: trio.SocketStream
+    relay: trio.SocketStream
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ending: Ending = "end"
+
+
+class Link:
+    """Forwards TCP connections from a port of its own to the relay's agent listener.
+
+    Args:
+        target: returns the relay's (host, port) at the moment of a new connection.
+    """
+
+    def __init__(self, target: Callable[[], tuple[str, int]]) -> None:
+        self._target = target
+        self._pairs: set[_Pair] = set()
+        self._thawed = trio.Event()
+        self._thawed.set()
+        self._cut_at: float = math.inf
+        self._cut_ending: Ending = "reset"
+        self.port = 0
+        self.delay_s = 0.0
+        self.refusing = False
+        self.connections = 0
+        self.cuts = 0
+        self.forwarded_bytes = 0
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen on a loopback port that the system chooses (`port`) until cancelled."""
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listeners[0].socket.getsockname()[1]
+        async with trio.open_nursery() as nursery:
+            await nursery.start(trio.serve_listeners, self._forward, listeners)
+            task_status.started()
+
+    def cut(self, ending: Ending = "reset") -> int:
+        """Cut every connection now; return how many there were.
+
+        Args:
+            ending: `reset` sends RST and drops what is queued, `end` closes with FIN.
+        """
+        count = len(self._pairs)
+        for pair in self._pairs:
+            pair.ending = ending
+            pair.scope.cancel()
+        self.cuts += count
+        return count
+
+    def cut_after(self, count_bytes: int, ending: Ending = "reset") -> None:
+        """Cut once, exactly when `count_bytes` more bytes have passed, both directions together."""
+        self._cut_at = self.forwarded_bytes + count_bytes
+        self._cut_ending = ending
+
+    def freeze(self) -> None:
+        """Let nothing through, and say nothing: what a half-open connection looks like."""
+        if self._thawed.is_set():
+            self._thawed = trio.Event()
+
+    def thaw(self) -> None:
+        """Let everything through again, in order."""
+        self._thawed.set()
+
+    async def _forward(self, agent: trio.SocketStream) -> None:
+        async with agent:
+            self.connections += 1
+            await self._thawed.wait()
+            if self.refusing:
+                _reset_on_close(agent)
+                return
+            try:
+                with trio.fail_after(DIAL_S):
+                    relay = await trio.open_tcp_stream(*self._target())
+            except (OSError, trio.TooSlowError):
+                _reset_on_close(agent)  # what a port without a listener answers
+                return
+            async with relay:
+                await self._pump(_Pair(agent, relay))
+
+    async def _pump(self, pair: _Pair) -> None:
+        self._pairs.add(pair)
+        try:
+            with pair.scope:
+                async with trio.open_nursery() as nursery:
+                    for source, sink in ((pair.agent, pair.relay), (pair.relay, pair.agent)):
+                        send, receive = trio.open_memory_channel[tuple[float, bytes]](QUEUED_CHUNKS)
+                        nursery.start_soon(self._read, source, send)
+                        nursery.start_soon(self._write, receive, sink)
+        except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            pair.ending = "reset"
+        finally:
+            self._pairs.discard(pair)
+            if pair.ending == "reset":
+                _reset_on_close(pair.agent)
+                _reset_on_close(pair.relay)
+
+    async def _read(
+        self, source: trio.SocketStream, send: trio.MemorySendChannel[tuple[float, bytes]]
+    ) -> None:
+        async with send:
+            while data := await source.receive_some(CHUNK_BYTES):
+                await send.send((trio.current_time() + self.delay_s, bytes(data)))
+
+    async def _write(
+        self, receive: trio.MemoryReceiveChannel[tuple[float, bytes]], sink: trio.SocketStream
+    ) -> None:
+        async for due, data in receive:
+            if due > trio.current_time():
+                await trio.sleep_until(due)
+            await self._thawed.wait()
+            room = self._cut_at - self.forwarded_bytes
+            passing = data if len(data) < room else data[: int(room)]
+            self.forwarded_bytes += len(passing)
+            await sink.send_all(passing)
+            if self.forwarded_bytes >= self._cut_at:
+                self._cut_at = math.inf
+                self.cut(self._cut_ending)
+        await sink.send_eof()
+
+
+def _reset_on_close(stream: trio.SocketStream) -> None:
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
