@@ -1,0 +1,1 @@
+"""Container logs on disk: CRI records, rotated files, resume cursors, tails."""

@@ -1,0 +1,132 @@
+"""Packs lines into TailLogs messages, one message a unit, and knows each unit's cursor."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
+from flyteidl2.logs.dataplane.payload_pb2 import ContainerIdentifier, LogLineOriginator
+
+from compute_agent.logs.cri import NANOS, UNKNOWN, Record
+from compute_agent.logs.lines import Assembler, Line, Position, cut_utf8
+
+UNIT_BYTES = 65_536  # what the tunnel allows between two MARKs
+ENVELOPE_BYTES = 5  # Connect: flags and length
+# Per line: tags and lengths of line, timestamp, message, originator and pod, and a newline.
+LINE_BYTES = 4 + 2 + 6 + 6 + 4 + 2 + 2 + 1
+REPLACEMENT_BYTES = 3  # U+FFFD stands for one invalid byte at worst
+
+
+class Unit(NamedTuple):
+    """A message and where to resume when it was delivered."""
+
+    message: TailLogsResponse
+    position: Position
+
+
+class Batcher:
+    """Fills messages with lines; a message is closed before it outgrows a unit.
+
+    Args:
+        source: container that the lines come from.
+        short_pod_name: shown beside each line.
+        since_ns: lines older than this are left out until the first that is not.
+    """
+
+    def __init__(self, source: ContainerIdentifier, short_pod_name: str, since_ns: int = 0) -> None:
+        self._source, self._pod = source, short_pod_name
+        self._since_ns = since_ns
+        self._line_bytes = LINE_BYTES + len(short_pod_name)
+        self._empty_bytes = ENVELOPE_BYTES + 8 + int(source.ByteSize())
+        self._last_ns = 0
+        self._full: list[Unit] = []
+        self._begin()
+
+    @property
+    def held_bytes(self) -> int:
+        """Size of the message that is being filled; 0 when it has no line."""
+        return self._bytes - self._empty_bytes
+
+    def take_full(self) -> list[Unit]:
+        """Return the units that are full."""
+        full, self._full = self._full, []
+        return full
+
+    def flush(self, position: Position) -> Unit:
+        """Close the message that is being filled; `position` is where its last line ends."""
+        self._close(position)
+        return self._full.pop()
+
+    def add(self, line: Line, assembler: Assembler) -> None:
+        """Take the line that `assembler` returned last."""
+        content = line.content
+        if line.at_ns < self._since_ns or not (content or line.record.stream):
+            return  # too old, or an empty line of the file that is no record
+        try:
+            text, size = content.decode(), len(content)
+        except UnicodeDecodeError:
+            text = content.decode(errors="replace")
+            size = len(text.encode())
+        size += self._line_bytes
+        if self._bytes + size > UNIT_BYTES:
+            if self.held_bytes:
+                self._close(assembler.before(line))
+            if self._bytes + size > UNIT_BYTES:
+                self._add_in_pieces(line, assembler)
+                return
+        self._append(line, text + "\n" if line.complete else text, size)
+
+    def notice(self, text: str) -> None:
+        """Add a line of the system's own; the caller flushes."""
+        self._append(Line(_SYSTEM, self._last_ns, b"", True, 0, 0), text + "\n", len(text))
+
+    def _add_in_pieces(self, line: Line, assembler: Assembler) -> None:
+        """Spread a line over units; only its last piece ends in a newline."""
+        data, start = line.content, 0
+        room = UNIT_BYTES - self._empty_bytes - self._line_bytes
+        room //= 1 if _is_utf8(data) else REPLACEMENT_BYTES
+        while len(data) - start > room:
+            end = cut_utf8(data, start + room)
+            self._append(line, data[start:end].decode(errors="replace"), end - start)
+            self._close(assembler.before(line, end))
+            start = end
+        text = data[start:].decode(errors="replace")
+        size = self._line_bytes + len(text.encode())
+        self._append(line, text + "\n" if line.complete else text, size)
+
+    def _append(self, line: Line, text: str, size: int) -> None:
+        self._since_ns = 0
+        at_ns = line.at_ns or self._last_ns
+        self._last_ns = at_ns
+        seconds, nanos = divmod(at_ns, NANOS)
+        entry = self._lines.add(message=text, originator=_ORIGINATORS[line.record.stream])
+        entry.short_pod_name = self._pod
+        entry.timestamp.seconds, entry.timestamp.nanos = seconds, nanos
+        self._bytes += size
+
+    def _close(self, position: Position) -> None:
+        self._full.append(Unit(self._message, position))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._message = TailLogsResponse()
+        logs = self._message.logs.add(container=self._source)
+        self._lines = logs.lines
+        self._bytes = self._empty_bytes
+
+
+_ORIGINATORS = {
+    b"stdout": LogLineOriginator.USER,
+    b"stderr": LogLineOriginator.USER,
+    UNKNOWN: LogLineOriginator.UNKNOWN,
+    b"system": LogLineOriginator.SYSTEM,
+}
+_SYSTEM = Record(0, 0, b"system", True, 0, b"")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

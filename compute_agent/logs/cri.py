@@ -1,0 +1,122 @@
+"""Records of the CRI log format: `<RFC3339Nano> <stdout|stderr> <P|F> <bytes>`, one a line.
+
+Source: Kubernetes' kubelet-cri-logging design. The runtime cuts lines into pieces (16 KiB in
+containerd) tagged P, of which the last is tagged F. stdout and stderr share one file, so pieces of
+two lines may alternate.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import datetime
+from typing import NamedTuple
+
+STDOUT, STDERR, UNKNOWN = b"stdout", b"stderr", b""
+NANOS = 1_000_000_000
+
+
+class Record(NamedTuple):
+    """One line of the file.
+
+    Args:
+        offset: of its first byte in the container's whole log.
+        end: offset after its newline.
+        stream: STDOUT or STDERR; UNKNOWN for a line that is no CRI record.
+        final: whether it ends an output line (tag F).
+        at_ns: timestamp in ns since the epoch; 0 for UNKNOWN.
+        content: the bytes that the container wrote.
+    """
+
+    offset: int
+    end: int
+    stream: bytes
+    final: bool
+    at_ns: int
+    content: bytes
+
+
+class Splitter:
+    """Cuts blocks of a log into records; a torn last line waits for the rest.
+
+    Args:
+        offset: whole-log offset of the first byte that will be fed.
+        record_max_bytes: a line without newline is cut here, so that memory stays bounded.
+    """
+
+    def __init__(self, offset: int, record_max_bytes: int) -> None:
+        self._start = offset
+        self._max = record_max_bytes
+        self._torn: list[bytes] = []
+        self._torn_bytes = 0
+
+    def feed(self, block: bytes) -> list[Record]:
+        """Return the records that `block` completes."""
+        if self._torn and (b"\n" in block or self._torn_bytes + len(block) > self._max):
+            block = b"".join((*self._torn, block))
+            self._torn, self._torn_bytes = [], 0
+        lines = block.split(b"\n")
+        torn = lines.pop()
+        records, start = [], self._start
+        for line in lines:
+            end = start + len(line) + 1
+            records.append(parse(line, start, end))
+            start = end
+        self._start = start
+        self._keep(torn, records)
+        return records
+
+    def flush(self) -> list[Record]:
+        """The file ends here: what is torn is all there will be."""
+        line = b"".join(self._torn)
+        self._torn, self._torn_bytes = [], 0
+        return [self._cut(line)] if line else []
+
+    def _keep(self, torn: bytes, records: list[Record]) -> None:
+        while self._torn_bytes + len(torn) > self._max:
+            records.append(self._cut(torn[: self._max]))
+            torn = torn[self._max :]
+        if torn:
+            self._torn.append(torn)
+            self._torn_bytes += len(torn)
+
+    def _cut(self, line: bytes) -> Record:
+        start = self._start
+        self._start = start + len(line)
+        return parse(line, start, self._start)
+
+
+def parse(line: bytes, offset: int, end: int) -> Record:
+    """Read one line; what is no CRI record comes back whole, with stream UNKNOWN."""
+    try:
+        stamp, stream, tag, content = line.split(b" ", 3)
+        if stream in (STDOUT, STDERR) and tag[:1] in (b"F", b"P"):
+            return Record(offset, end, stream, tag[:1] == b"F", epoch_ns(stamp), content)
+    except ValueError:
+        pass
+    return Record(offset, end, UNKNOWN, True, 0, line)
+
+
+def epoch_ns(stamp: bytes) -> int:
+    """Convert RFC 3339 with up to nine decimals into ns since the epoch.
+
+    Raises:
+        ValueError: it is no such timestamp.
+    """
+    zone = -1 if stamp[-1:] == b"Z" else -6
+    fraction = stamp[20:zone]
+    seconds = _epoch_s(stamp[:19], stamp[zone:])
+    if not fraction:
+        if stamp[19:zone]:
+            raise ValueError("a decimal point without decimals")
+        return seconds * NANOS
+    if stamp[19:20] != b"." or not fraction.isdigit() or len(fraction) > 9:
+        raise ValueError("decimals of a second")
+    return seconds * NANOS + int(fraction.ljust(9, b"0"))
+
+
+@functools.lru_cache(maxsize=1024)  # lines of the same second share the costly part
+def _epoch_s(second: bytes, zone: bytes) -> int:
+    moment = datetime.fromisoformat((second + zone).decode("ascii"))
+    if moment.tzinfo is None:
+        raise ValueError("a timestamp without a zone")
+    return int(moment.timestamp())

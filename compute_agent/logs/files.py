@@ -1,0 +1,184 @@
+"""Reads a container's log as one long sequence of bytes, whatever files it is cut into."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from compute_agent.logs.index import STABLE_TRIES, LogFile, LogUnreadable, OffsetIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes of the log.
+
+    Args:
+        file: the file they are in.
+        offset: whole-log offset of the first.
+        data: never empty.
+    """
+
+    file: LogFile
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """A rotated file was read to its end; a record does not go on in the next file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Bytes that are gone: deleted before they were read.
+
+    Args:
+        missing_bytes: how many; None if that is unknown.
+        resume: whole-log offset where reading goes on.
+    """
+
+    missing_bytes: int | None
+    resume: int
+
+
+class LogReader:
+    """Reads one container log from an offset on, across rotation.
+
+    Args:
+        index: numbers the files.
+        container: directory of the container's logs.
+        restart: which of the container's lives.
+        offset: whole-log offset to begin at.
+        read_bytes: most bytes of one block.
+    """
+
+    def __init__(
+        self, index: OffsetIndex, container: Path, restart: int, offset: int, read_bytes: int
+    ) -> None:
+        self._index, self._container, self._restart = index, container, restart
+        self._offset, self._read_bytes = offset, read_bytes
+        self._current = container / f"{restart}.log"
+        self._file: LogFile | None = None
+        self._source: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file that is being read."""
+        if self._source is not None:
+            self._source.close()
+        self._file = self._source = None
+
+    def read(self) -> Block | FileEnd | Gap | None:
+        """Return what comes next, None when that is not written yet. Never waits.
+
+        Raises:
+            LogUnreadable: the files are damaged.
+        """
+        if self._file is None:
+            return self._next_file()
+        block = self._block()
+        if block is not None or self._is_current():
+            return block
+        if self._follower() is None:
+            return None  # renamed, but its writer has not opened a new file yet
+        block = self._block()  # what was written until the follower had its first byte
+        if block is not None:
+            return block
+        self.close()
+        return FileEnd()
+
+    def _block(self) -> Block | None:
+        assert self._file is not None
+        assert self._source is not None
+        try:
+            data = self._source.read(self._read_bytes)
+        except (OSError, EOFError, zlib.error):
+            raise LogUnreadable("a log file is damaged") from None
+        if not data:
+            return None
+        block = Block(self._file, self._offset, data)
+        self._offset += len(data)
+        return block
+
+    def _is_current(self) -> bool:
+        """Whether the open file is still the one that is written to."""
+        assert self._source is not None
+        try:
+            there, here = self._current.stat(), os.fstat(self._source.fileno())
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _follower(self) -> LogFile | None:
+        """Return the first file with content behind the one that is open."""
+        assert self._file is not None
+        files = self._index.listing(self._container, self._restart).files
+        return next((f for f in files if f.base > self._file.base and f.size), None)
+
+    def _next_file(self) -> FileEnd | Block | Gap | None:
+        for _ in range(STABLE_TRIES):  # a file may be renamed between listing and opening
+            listing = self._index.listing(self._container, self._restart)
+            file = next((f for f in listing.files if self._offset < f.end), None)
+            if file is None and listing.files and listing.files[-1].stamp:
+                file = listing.files[-1]  # nothing to read yet, but the place to watch
+            if file is None:
+                return None
+            if self._offset < file.base:
+                gap = Gap(file.base - self._offset if listing.exact else None, file.base)
+                self._offset = file.base
+                return gap
+            self._source = _open(file, self._offset - file.base)
+            if self._source is not None:
+                self._file = file
+                return self._block()
+        raise LogUnreadable("a log's files change faster than they can be opened")
+
+
+def _open(file: LogFile, skip: int) -> BinaryIO | None:
+    """Open a file at a place in it; None if its path names another file by now.
+
+    Raises:
+        LogUnreadable: it is damaged.
+    """
+    try:
+        raw = io.FileIO(file.path)
+    except FileNotFoundError:
+        return None
+    if os.fstat(raw.fileno()).st_ino != file.inode:
+        raw.close()
+        return None
+    try:
+        source = _Gunzip(raw) if file.compressed else raw
+        source.seek(skip)
+    except (OSError, EOFError, zlib.error):
+        raw.close()
+        raise LogUnreadable("a log file is damaged") from None
+    return cast("BinaryIO", source)
+
+
+class _Gunzip(gzip.GzipFile):
+    """A gzip file that closes the file below it."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        super().__init__(fileobj=raw, mode="rb")
+        self._raw = raw
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()

@@ -1,0 +1,270 @@
+"""Whole-log offsets of rotated files: which file of a container's log begins where.
+
+The kubelet keeps the newest few files of a log and deletes older ones, so the offset of a line in
+the whole log cannot be seen from the files alone. The index notes names, first timestamps and
+offsets (never content) while files come and go, and keeps them over a restart.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+STAMP_BYTES = 64  # longer than any RFC 3339 timestamp
+GZIP_TRAILER_BYTES = 4  # RFC 1952, 2.3.1: ISIZE, the size modulo 2**32; kubelet rotates at 10 MiB
+STABLE_TRIES = 5  # a listing that rotation overtakes is repeated; rotations are seconds apart
+
+_ROTATED = re.compile(r"(\d+)\.log\.(\d{8}-\d{6})(?:\.(\d+))?(\.gz)?")
+
+
+class LogUnreadable(OSError):
+    """A log's files cannot be read, or change faster than they can be listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """One file of a container's log.
+
+    Args:
+        path: where it is.
+        name: without `.gz`, so that it stays the same when compressed.
+        base: whole-log offset of its first byte.
+        size: bytes of log in it, decompressed.
+        stamp: first timestamp in it; empty for an empty file.
+        inode: tells whether `path` still names this file.
+    """
+
+    path: Path
+    name: str
+    base: int
+    size: int
+    stamp: str
+    inode: int
+
+    @property
+    def end(self) -> int:
+        """Whole-log offset behind its last byte."""
+        return self.base + self.size
+
+    @property
+    def compressed(self) -> bool:
+        """Whether it is a gzip file."""
+        return self.path.suffix == ".gz"
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of one log."""
+
+    exact: bool = True
+    end: int = 0
+    files: dict[str, tuple[int, str]] = field(default_factory=dict)  # name -> (base, stamp)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a log, oldest first.
+
+    Args:
+        files: may be empty.
+        exact: False when it is unknown how much was deleted before the first file.
+    """
+
+    files: tuple[LogFile, ...]
+    exact: bool
+
+
+class OffsetIndex:
+    """Numbers the files of every log below `root`.
+
+    Args:
+        root: directory with `{namespace}_{pod}_{uid}/{container}/{restart}.log*`.
+        state_file: keeps the numbers over a restart; None to forget them.
+        files_kept: how many files of a log the kubelet keeps.
+    """
+
+    def __init__(self, root: Path, state_file: Path | None, files_kept: int) -> None:
+        self._root, self._state_file, self._kept = root, state_file, files_kept
+        self._logs: dict[str, _Known] = _load(state_file)
+        self._settled: dict[Path, int] = {}  # modification times of directories that were listed
+        self._dirty = False
+
+    def listing(self, container: Path, restart: int) -> Listing:
+        """List and number the files of one log.
+
+        Args:
+            container: directory of the container's logs.
+            restart: which of the container's lives.
+
+        Raises:
+            LogUnreadable: the files cannot be read.
+        """
+        files = _stable_files(container, restart)
+        key = self._key(container, restart)
+        known = self._logs.get(key)
+        if known is None:
+            if not files:
+                return Listing((), exact=True)
+            known = self._logs[key] = _Known(exact=len(files) < self._kept)
+        numbered = self._number(known, files)
+        return Listing(tuple(numbered), known.exact)
+
+    def restarts(self, container: Path) -> list[int]:
+        """Return which restarts of a container have logs, in order."""
+        return sorted({restart for restart, _ in _names(container)})
+
+    def scan(self) -> Iterator[None]:
+        """Number everything there is, forget what is gone, and save when something changed.
+
+        Yields after each container, so that a caller can let others run.
+        """
+        seen: set[str] = set()
+        for container in _containers(self._root):
+            self._scan_container(container, seen)
+            yield
+        for key in self._logs.keys() - seen:
+            del self._logs[key]
+            self._dirty = True
+        self._settled = {c: t for c, t in self._settled.items() if c.exists()}
+        if self._dirty:
+            self._save()
+
+    def _scan_container(self, container: Path, seen: set[str]) -> None:
+        """List a container's logs, unless its directory is as it was: one stat instead of many."""
+        restarts = self.restarts(container)
+        seen.update(self._key(container, restart) for restart in restarts)
+        changed = container.stat().st_mtime_ns if restarts else 0
+        if restarts and self._settled.get(container) != changed:
+            listings = [self.listing(container, restart) for restart in restarts]
+            if all(file.stamp for listing in listings for file in listing.files):
+                self._settled[container] = changed
+
+    def _key(self, container: Path, restart: int) -> str:
+        return f"{container.relative_to(self._root)}/{restart}"
+
+    def _number(self, known: _Known, files: list[LogFile]) -> list[LogFile]:
+        anchor = _anchor(known, files)
+        if anchor is None and known.files and files:
+            known.exact = False  # all that was known is deleted, and perhaps more
+        at, base = anchor or (0, known.end)
+        base -= sum(f.size for f in files[:at])
+        numbered = []
+        for file in files:
+            numbered.append(replace(file, base=base))
+            base += file.size
+        self._remember(known, numbered)
+        return numbered
+
+    def _remember(self, known: _Known, files: list[LogFile]) -> None:
+        if files:
+            known.end = files[-1].end
+            latest = {f.name: (f.base, f.stamp) for f in files if f.stamp}
+            if latest != known.files:
+                known.files, self._dirty = latest, True
+
+    def _save(self) -> None:
+        if self._state_file is not None:
+            logs = {k: [v.exact, v.end, v.files] for k, v in self._logs.items()}
+            temporary = self._state_file.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"version": 1, "logs": logs}), encoding="utf-8")
+            temporary.replace(self._state_file)
+        self._dirty = False
+
+
+def _anchor(known: _Known, files: list[LogFile]) -> tuple[int, int] | None:
+    """Find a file whose base is known: by its rotated name, else the one that was the current."""
+    for at, file in enumerate(files):
+        remembered = known.files.get(file.name)
+        if remembered is not None and remembered[1] == file.stamp:
+            return at, remembered[0]
+    current = next((v for n, v in known.files.items() if n.endswith(".log")), None)
+    for at, file in enumerate(files):
+        if current is not None and current[1] == file.stamp:
+            return at, current[0]
+    return None
+
+
+def _load(state_file: Path | None) -> dict[str, _Known]:
+    """Read the saved index; a damaged one counts as none (offsets are then told as unknown)."""
+    try:
+        state: Any = json.loads(state_file.read_text(encoding="utf-8")) if state_file else {}
+        return {
+            key: _Known(bool(exact), int(end), {n: (int(b), str(s)) for n, (b, s) in files.items()})
+            for key, (exact, end, files) in state.get("logs", {}).items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _containers(root: Path) -> list[Path]:
+    return [container for pod in _directories(root) for container in _directories(pod)]
+
+
+def _directories(parent: Path) -> list[Path]:
+    try:
+        with os.scandir(parent) as entries:
+            return [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []  # deleted since it was listed
+
+
+def _names(container: Path) -> list[tuple[int, str]]:
+    try:
+        names = os.listdir(container)
+    except OSError:
+        return []
+    current = [(int(n[:-4]), n) for n in names if n.endswith(".log") and n[:-4].isdigit()]
+    return current + [(int(m[1]), n) for n in names if (m := _ROTATED.fullmatch(n))]
+
+
+def _ordered(container: Path, restart: int) -> list[str]:
+    """Return names oldest first; a file that is being compressed exists twice, plain wins."""
+    rotated: dict[tuple[str, int], str] = {}
+    names = sorted((n for r, n in _names(container) if r == restart), key=len, reverse=True)
+    for name in names:
+        if match := _ROTATED.fullmatch(name):
+            rotated[match[2], int(match[3] or 0)] = name
+    ordered = [rotated[key] for key in sorted(rotated)]
+    return [*ordered, *(n for n in names if n.endswith(".log"))]
+
+
+def _stable_files(container: Path, restart: int) -> list[LogFile]:
+    for _ in range(STABLE_TRIES):
+        names = _ordered(container, restart)
+        try:
+            # Newest first: once it has a byte, the runtime writes no more to the one before it.
+            files = [_look(container / name) for name in reversed(names)][::-1]
+        except FileNotFoundError:
+            continue
+        except (OSError, EOFError, zlib.error):
+            break
+        if _ordered(container, restart) == names:
+            return files
+    raise LogUnreadable("a log's files are damaged, or change while they are listed")
+
+
+def _look(path: Path) -> LogFile:
+    """Read what identifies a file: its size and first timestamp; `base` is not known yet."""
+    with path.open("rb") as file:
+        state = os.fstat(file.fileno())
+        if path.suffix != ".gz":
+            stamp = _stamp(file.read(STAMP_BYTES))
+            return LogFile(path, path.name, 0, state.st_size, stamp, state.st_ino)
+        file.seek(max(state.st_size - GZIP_TRAILER_BYTES, 0))
+        size = int.from_bytes(file.read(), "little")
+    with gzip.open(path) as unpacked:
+        stamp = _stamp(unpacked.read(STAMP_BYTES))
+    return LogFile(path, path.name[:-3], 0, size, stamp, state.st_ino)
+
+
+def _stamp(head: bytes) -> str:
+    """Return the first word if it can be a timestamp; of anything else nothing is kept."""
+    word = head.partition(b" ")[0]
+    return word.decode() if re.fullmatch(rb"[0-9T:.Z+-]{10,40}", word) else ""

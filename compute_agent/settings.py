@@ -1,0 +1,182 @@
+"""What an operator may set of the agent, with bounds and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tunnel.settings import TunnelSettings, setting
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Files of the agent's TLS identity.
+
+    Args:
+        ca_file: the private CA that signed the relay's certificate.
+        cert_file, key_file: the agent's client certificate and its key.
+    """
+
+    ca_file: str
+    cert_file: str = ""
+    key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DialLimits:
+    """Deadlines of one dial; each step has its own."""
+
+    connect_s: float = setting(
+        5.0, low=0.1, high=60.0, why="TCP handshake: two SYN retransmissions (1 s, 3 s) fit"
+    )
+    proxy_s: float = setting(5.0, low=0.1, high=60.0, why="answer of an HTTPS proxy to CONNECT")
+    tls_s: float = setting(5.0, low=0.1, high=60.0, why="TLS handshake: two trips and a signature")
+    websocket_s: float = setting(5.0, low=0.1, high=60.0, why="answer to the WebSocket upgrade")
+
+
+@dataclass(frozen=True, slots=True)
+class BackoffLimits:
+    """How fast the agent dials again. Delays are drawn uniformly below the bound (full jitter)."""
+
+    base_s: float = setting(
+        0.05, low=0.001, high=10.0, why="first bound: a cut connection is back within a blink"
+    )
+    recent_s: float = setting(
+        60.0,
+        low=0.0,
+        high=3600.0,
+        why="twice the 30 s for which a relay keeps exchanges open, waiting for us",
+    )
+    recent_cap_s: float = setting(
+        0.4, low=0.01, high=60.0, why="resume gap p99 <= 1 s: delay + handshake + replay must fit"
+    )
+    cap_s: float = setting(
+        5.0, low=0.01, high=600.0, why="nobody waits any more; spares a relay that is down for long"
+    )
+    refused_base_s: float = setting(
+        1.0, low=0.01, high=600.0, why="a refused identity rarely gets accepted within a second"
+    )
+    refused_cap_s: float = setting(
+        30.0,
+        low=0.1,
+        high=3600.0,
+        why="a refusal costs the relay a handshake",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogLimits:
+    """Bounds of reading and sending logs."""
+
+    container: str = "main"
+    files_kept: int = setting(
+        5,
+        low=2,
+        high=100,
+        why="kubelet's containerLogMaxFiles: with fewer files there, none was deleted yet",
+    )
+    read_bytes: int = setting(
+        262_144, low=4_096, high=4_194_304, why="64 -> 256 KiB reads halve the cost (measured)"
+    )
+    line_max_bytes: int = setting(
+        8_388_608,
+        low=65_536,
+        high=67_108_864,
+        why="most of one unfinished line that is held; beyond it the line is sent in pieces",
+    )
+    poll_min_s: float = setting(
+        0.002, low=0.0005, high=0.05, why="a busy log: 2 ms is below the p99 of the path"
+    )
+    poll_max_s: float = setting(
+        0.025, low=0.001, high=0.05, why="a quiet log: 40 polls a second cost 0.1 % of a core"
+    )
+    hold_off_s: float = setting(
+        0.001,
+        low=0.0,
+        high=0.1,
+        why="pause between small batches: 1/3 of the CPU at 10k lines/s",
+    )
+    batch_bytes: int = setting(
+        16_384, low=1_024, high=60_000, why="a batch so large goes at once, without hold-off"
+    )
+    keepalive_s: float = setting(
+        10.0, low=0.1, high=25.0, why="the flyte client gives up after 30 s without a message"
+    )
+    pod_wait_s: float = setting(
+        3.0, low=0.0, high=60.0, why="an assignment that is under way when somebody looks already"
+    )
+    index_interval_s: float = setting(
+        2.0, low=0.1, high=60.0, why="kubelet rotates at most every 10 s: no rotation is missed"
+    )
+    max_tails: int = setting(
+        256, low=1, high=10_000, why="bounds memory: each may hold two lines of line_max_bytes"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLimits:
+    """Bounds of talking to the Kubernetes API."""
+
+    request_s: float = setting(10.0, low=0.1, high=120.0, why="one call to the API server")
+    watch_s: int = setting(
+        300, low=1, high=3600, why="a watch ends and is renewed; as client-go does within 5-10 min"
+    )
+    retry_s: float = setting(0.5, low=0.01, high=60.0, why="pause after a failed list or watch")
+    max_pods: int = setting(
+        10_000, low=1, high=100_000, why="pods remembered; a full report of them stays below 4 MiB"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReportLimits:
+    """Bounds of reporting phases to the control plane."""
+
+    answer_s: float = setting(10.0, low=0.1, high=120.0, why="answer of the control plane")
+    retry_s: float = setting(1.0, low=0.01, high=60.0, why="pause after an unanswered report")
+    health_s: float = setting(30.0, low=0.5, high=600.0, why="a report even when nothing changed")
+    max_pending: int = setting(
+        10_000, low=1, high=100_000, why="unacknowledged events kept while the tunnel is down"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Everything about one agent.
+
+    Args:
+        org, cluster, slot: whose agent it is, and which of its tunnels.
+        relay_url: `wss://host:port/tunnel`, or `ws://` on loopback.
+        log_root: directory of the nodes' pod logs.
+        state_dir: where the index of log offsets is kept.
+        tls: files for `wss://`.
+        proxy_url: `http://host:port` of a proxy for CONNECT; empty for none.
+        token_file: the tunnel token; empty only without TLS.
+        kubernetes_url, kubernetes_ca_file, kubernetes_token_file: the cluster's API.
+    """
+
+    org: str
+    cluster: str
+    relay_url: str
+    log_root: str
+    state_dir: str
+    slot: int = setting(0, low=0, high=255, why="one live tunnel per org, cluster and slot")
+    tls: TlsFiles | None = None
+    proxy_url: str = ""
+    token_file: str = ""
+    kubernetes_url: str = ""
+    kubernetes_ca_file: str = ""
+    kubernetes_token_file: str = ""
+    token_poll_s: float = setting(
+        1.0, low=0.05, high=60.0, why="a rotated token is presented long before the old one expires"
+    )
+    drain_s: float = setting(
+        5.0, low=0.0, high=120.0, why="calls under way may finish; tails resume after a restart"
+    )
+    request_max_bytes: int = setting(
+        1_048_576, low=1_024, high=16_777_216, why="largest request message; an assignment is small"
+    )
+    dial: DialLimits = field(default_factory=DialLimits)
+    backoff: BackoffLimits = field(default_factory=BackoffLimits)
+    logs: LogLimits = field(default_factory=LogLimits)
+    kubernetes: ClusterLimits = field(default_factory=ClusterLimits)
+    reports: ReportLimits = field(default_factory=ReportLimits)
+    tunnel: TunnelSettings = field(default_factory=TunnelSettings)
