@@ -10,9 +10,10 @@ import json
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import httpx
+from google.protobuf.message import DecodeError, Message
 
 ENVELOPE = struct.Struct(">BI")
 END_STREAM = 0x02
@@ -34,13 +35,6 @@ _HTTP_CODES = {
     503: "unavailable",
     504: "unavailable",
 }
-
-
-class Message(Protocol):
-    """What this client needs of a protobuf message."""
-
-    def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
-    def ParseFromString(self, data: bytes) -> int: ...  # noqa: N802
 
 
 M = TypeVar("M", bound=Message)
@@ -229,7 +223,7 @@ def _parse(answer: type[M], data: bytes) -> M:
     message = answer()
     try:
         message.ParseFromString(data)
-    except Exception:  # protobuf's DecodeError quotes nothing, but its type is not ours to import
+    except DecodeError:
         raise ConnectError(
             "internal", f"an answer of {len(data)} bytes is no {answer.__name__}"
         ) from None
