@@ -1,0 +1,60 @@
+"""`python -m customer_stub --config FILE`: the customer's infrastructure as a process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import trio
+
+from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.access import DEMO_USER, Tokens, read_token_file
+from customer_stub.kubernetes.api import KubernetesApp
+from customer_stub.server import serve
+from customer_stub.settings import CustomerSettings
+from tunnel.journal import Journal, tame_loggers
+from tunnel.process import announce, main, until_signalled
+from tunnel.settings import load
+
+PURPOSE = (
+    "The customer's infrastructure: a Kubernetes API whose pods really run, and their log files."
+)
+
+
+def start(config: dict[str, Any]) -> int:
+    """Run the process to its end and return the exit code.
+
+    Raises:
+        SettingError: the configuration can't be used.
+    """
+    tame_loggers()
+    settings = load(CustomerSettings, config).check()
+    users = read_token_file(settings.token_file) if settings.token_file else {}
+    tokens = Tokens(users, anonymous=None if users else DEMO_USER)
+    ready = partial(announce, log_root=os.path.abspath(settings.log_root))
+    trio.run(_run, settings, tokens, Journal("customer"), ready)
+    return 0
+
+
+async def _run(
+    settings: CustomerSettings, tokens: Tokens, journal: Journal, ready: Callable[..., None]
+) -> None:
+    cluster = Cluster(settings, journal=journal)
+    app = KubernetesApp(
+        cluster.pods, cluster.kubelet.produced, tokens=tokens, settings=settings, journal=journal
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cluster.run)
+        port = await nursery.start(serve, app, settings)
+        ready(port=port)
+        number = await until_signalled()
+        journal.event("stopping", signal=number)
+        await cluster.kubelet.stop(settings.shutdown_s)
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main("customer_stub", PURPOSE, start))

@@ -1,0 +1,1 @@
+"""A small Kubernetes API: objects with versions, watches, pods over HTTP."""

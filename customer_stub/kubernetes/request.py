@@ -1,0 +1,115 @@
+"""One HTTP request of the Kubernetes API, its parts parsed on demand and within limits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import trio
+
+from customer_stub.kubernetes import status as errors
+from customer_stub.kubernetes.admission import MAX_GRACE_S
+from customer_stub.kubernetes.selectors import Selector, field_selector, label_selector
+from customer_stub.settings import CustomerSettings
+
+JSON = "application/json"
+MAX_QUERY_FIELDS = 32
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class Request:
+    """One HTTP request with its parts parsed on demand; bad ones raise ApiError."""
+
+    def __init__(self, scope: Scope, receive: Receive, settings: CustomerSettings) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self._headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
+        self._raw_query: bytes = scope["query_string"]
+        self._receive, self._settings = receive, settings
+
+    @property
+    def is_watch(self) -> bool:
+        """Whether this is a GET with watch=true."""
+        return self.method == "GET" and self.flag("watch")
+
+    def header(self, name: str) -> str | None:
+        """Return a header by lower-case name."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def only(self, method: str) -> None:
+        """Raise 405 unless the request has this method."""
+        if self.method != method:
+            raise errors.method_not_allowed()
+
+    def query(self, name: str) -> str:
+        """Return a parameter of the query, empty if absent."""
+        try:
+            pairs = parse_qsl(
+                self._raw_query.decode("ascii"),
+                keep_blank_values=True,
+                max_num_fields=MAX_QUERY_FIELDS,
+            )
+        except ValueError:
+            raise errors.bad_request("the query is malformed") from None
+        return dict(pairs).get(name, "")
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean parameter, false if absent."""
+        return self.query(name).lower() in ("1", "t", "true")
+
+    def number(self, name: str, default: int) -> int:
+        """Return a parameter that is a whole number."""
+        text = self.query(name)
+        if text and not re.fullmatch(r"[0-9]{1,18}", text):
+            raise errors.bad_request(f"the query parameter {name} is not a whole number")
+        return int(text) if text else default
+
+    def selector(self) -> Selector | None:
+        """Return the label and field selectors as one."""
+        labels, fields = self.query("labelSelector"), self.query("fieldSelector")
+        if not labels and not fields:
+            return None
+        by_labels, by_fields = label_selector(labels), field_selector(fields)
+        return lambda obj: by_labels(obj) and by_fields(obj)
+
+    async def json(self) -> Any:
+        """Read the body as JSON; no body is an empty object."""
+        kind = (self.header("content-type") or JSON).partition(";")[0].strip()
+        body = await self.body()
+        if body and kind != JSON:
+            raise errors.unsupported_media_type()
+        try:
+            return json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            raise errors.bad_request("the body is not valid JSON") from None
+
+    async def body(self) -> bytes:
+        """Read the body within the limits of size and time."""
+        chunks = bytearray()
+        with trio.move_on_after(self._settings.body_s):
+            while True:
+                message = await self._receive()
+                chunks += message.get("body", b"")
+                if len(chunks) > self._settings.max_body_bytes:
+                    raise errors.too_large(self._settings.max_body_bytes)
+                if not message.get("more_body", False):
+                    return bytes(chunks)
+        raise errors.body_timeout()
+
+    async def grace_s(self) -> int | None:
+        """Return the grace period of a DELETE from the query or DeleteOptions, None if absent."""
+        options = await self.json()
+        if not isinstance(options, dict):
+            raise errors.bad_request("the body is not DeleteOptions")
+        grace: object = self.number("gracePeriodSeconds", -1)
+        if grace == -1:
+            grace = options.get("gracePeriodSeconds")
+        if grace is None or (type(grace) is int and 0 <= grace <= MAX_GRACE_S):
+            return grace
+        raise errors.bad_request(f"gracePeriodSeconds must be 0 to {MAX_GRACE_S}")

@@ -1,0 +1,136 @@
+"""Kubernetes' error object, `Status`, and the errors that this API answers with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class ApiError(Exception):
+    """An error that the client gets as a `Status` object.
+
+    Args:
+        code: HTTP status.
+        reason: one of Kubernetes' reasons.
+        message: for people; never more of the request than names of things.
+        details: Kubernetes' machine-readable details.
+    """
+
+    def __init__(self, code: int, reason: str, message: str, details: Json | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self._reason, self._message, self._details = reason, message, details
+
+    def status(self) -> Json:
+        """Return the `Status` object."""
+        status: Json = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self._message,
+            "reason": self._reason,
+            "code": self.code,
+        }
+        if self._details is not None:
+            status["details"] = self._details
+        return status
+
+
+def bad_request(message: str) -> ApiError:
+    """400: the request can't be understood."""
+    return ApiError(400, "BadRequest", message)
+
+
+def unauthorized() -> ApiError:
+    """401: no token, or an unknown one."""
+    return ApiError(401, "Unauthorized", "Unauthorized")
+
+
+def forbidden_verb(user: str, verb: str, resource: str, namespace: str | None) -> ApiError:
+    """403: the user may not do this, in the words of Kubernetes' RBAC."""
+    where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
+    message = (
+        f'{resource} is forbidden: User "{user}" cannot {verb} resource "{resource}"'
+        f' in API group "" {where}'
+    )
+    return ApiError(403, "Forbidden", message, {"kind": resource})
+
+
+def forbidden_path(user: str, verb: str, path: str) -> ApiError:
+    """403 for a URL that is no resource."""
+    message = f'forbidden: User "{user}" cannot {verb} path "{path}"'
+    return ApiError(403, "Forbidden", message, {})
+
+
+def quota_exceeded(name: str, limit: int) -> ApiError:
+    """403: as many pods as this stand-in holds."""
+    message = f'pods "{name}" is forbidden: exceeded quota: max_pods, limited: pods={limit}'
+    return ApiError(403, "Forbidden", message, {"name": name, "kind": "pods"})
+
+
+def no_such_path() -> ApiError:
+    """404: nothing is served there."""
+    return ApiError(404, "NotFound", "the server could not find the requested resource", {})
+
+
+def not_found(resource: str, name: str) -> ApiError:
+    """404: no such object."""
+    details = {"name": name, "kind": resource}
+    return ApiError(404, "NotFound", f'{resource} "{name}" not found', details)
+
+
+def method_not_allowed() -> ApiError:
+    """405: the path exists, the verb doesn't."""
+    message = "the server does not allow this method on the requested resource"
+    return ApiError(405, "MethodNotAllowed", message, {})
+
+
+def already_exists(resource: str, name: str) -> ApiError:
+    """409: the name is taken."""
+    details = {"name": name, "kind": resource}
+    return ApiError(409, "AlreadyExists", f'{resource} "{name}" already exists', details)
+
+
+def expired() -> ApiError:
+    """410: the watch can't resume from there; list again."""
+    message = "The resourceVersion for the provided watch is too old."
+    return ApiError(410, "Expired", message)
+
+
+def too_large(limit_bytes: int) -> ApiError:
+    """413: the body is over the limit."""
+    message = f"Request entity too large: limit is {limit_bytes}"
+    return ApiError(413, "RequestEntityTooLarge", message, {})
+
+
+def unsupported_media_type() -> ApiError:
+    """415: only JSON is spoken."""
+    message = "the body of the request was in an unknown format - accepted media types include:"
+    return ApiError(415, "UnsupportedMediaType", f"{message} application/json", {})
+
+
+def invalid(name: str, causes: list[Json]) -> ApiError:
+    """422: fields are wrong or not supported; one cause for each."""
+    text = ", ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
+    message = f'Pod "{name}" is invalid: {text}'
+    return ApiError(422, "Invalid", message, {"name": name, "kind": "Pod", "causes": causes})
+
+
+def too_many_requests() -> ApiError:
+    """429: more requests or watches at once than allowed."""
+    message = "too many requests, please try again later."
+    return ApiError(429, "TooManyRequests", message, {"retryAfterSeconds": 1})
+
+
+def version_too_large(version: int, current: int) -> ApiError:
+    """504: a version that has not happened yet."""
+    message = f"Too large resource version: {version}, current: {current}"
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return ApiError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
+
+
+def body_timeout() -> ApiError:
+    """504: the body did not arrive in time."""
+    return ApiError(504, "Timeout", "Timeout: the request's body did not arrive in time", {})

@@ -1,0 +1,146 @@
+"""Objects with resource versions, and the recent changes that watches resume from.
+
+Every write raises the version by one and appends one event, so a version is a position in the
+history. Stored objects are never changed in place: what a reader holds stays as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import trio
+
+Json = dict[str, Any]
+EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+
+class Conflict(Exception):
+    """An object of that name exists already."""
+
+
+class Missing(Exception):
+    """There is no such object."""
+
+
+class Expired(Exception):
+    """The history does not reach back to the version asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change: the object as it was after it (for DELETED: as it was last)."""
+
+    version: int
+    type: EventType
+    resource: str
+    object: Json
+
+
+Events = list[Event]
+
+
+class ObjectStore:
+    """Holds objects by resource (plural, as in URLs), namespace and name.
+
+    Args:
+        history: how many events are kept.
+        first_version: where versions start. The default, microseconds since the epoch, makes every
+            version of an earlier process older than the history, so that its clients list again.
+    """
+
+    def __init__(self, *, history: int, first_version: int | None = None) -> None:
+        self.version = time.time_ns() // 1000 if first_version is None else first_version
+        self._objects: dict[tuple[str, str, str], Json] = {}
+        self._events: deque[Event] = deque(maxlen=history)
+        self._change = trio.Event()
+
+    def create(self, resource: str, obj: Json) -> Json:
+        """Add an object; its metadata names it.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        key = (resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
+        if key in self._objects:
+            raise Conflict
+        return self._record("ADDED", key, copy.deepcopy(obj))
+
+    def get(self, resource: str, namespace: str, name: str, *, uid: str | None = None) -> Json:
+        """Return an object, not to be changed.
+
+        Raises:
+            Missing: there is none, or it is another one than `uid`.
+        """
+        found = self._objects.get((resource, namespace, name))
+        if found is None or (uid is not None and found["metadata"]["uid"] != uid):
+            raise Missing
+        return found
+
+    def list(self, resource: str, namespace: str | None = None) -> list[Json]:
+        """Return the objects of one namespace or of all, in the order of their creation."""
+        return [
+            obj
+            for (kind, space, _), obj in self._objects.items()
+            if kind == resource and namespace in (None, space)
+        ]
+
+    def update(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        change: Callable[[Json], object],
+        *,
+        uid: str | None = None,
+    ) -> Json:
+        """Replace an object by a copy that `change` has worked on.
+
+        Raises:
+            Missing: see `get`.
+        """
+        obj = copy.deepcopy(self.get(resource, namespace, name, uid=uid))
+        change(obj)
+        return self._record("MODIFIED", (resource, namespace, name), obj)
+
+    def delete(self, resource: str, namespace: str, name: str, *, uid: str | None = None) -> Json:
+        """Remove an object and return what it was.
+
+        Raises:
+            Missing: see `get`.
+        """
+        obj = copy.deepcopy(self.get(resource, namespace, name, uid=uid))
+        return self._record("DELETED", (resource, namespace, name), obj)
+
+    def events_since(self, version: int) -> Events:
+        """Return every event after `version`, oldest first.
+
+        Raises:
+            Expired: some of them are forgotten.
+        """
+        count = self.version - version
+        if count > len(self._events):
+            raise Expired
+        return [self._events[i] for i in range(-count, 0)] if count > 0 else []
+
+    async def changed(self, version: int) -> None:
+        """Wait until there is a version after `version`."""
+        await trio.lowlevel.checkpoint()
+        while self.version <= version:
+            await self._change.wait()
+
+    def _record(self, type_: EventType, key: tuple[str, str, str], obj: Json) -> Json:
+        self.version += 1
+        obj["metadata"]["resourceVersion"] = str(self.version)
+        if type_ == "DELETED":
+            del self._objects[key]
+        else:
+            self._objects[key] = obj
+        self._events.append(Event(self.version, type_, key[0], obj))
+        self._change.set()
+        self._change = trio.Event()
+        return obj

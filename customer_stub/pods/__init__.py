@@ -1,0 +1,1 @@
+"""Runs the containers of pods: real commands, replayed files, the seeded workload."""

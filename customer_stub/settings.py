@@ -1,0 +1,99 @@
+"""Settings of the customer's infrastructure stand-in, and the checks that need more than one."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+
+from tunnel.settings import SettingError, setting
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of the API's server certificate and its private key."""
+
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerSettings:
+    """Where pods log, where the Kubernetes API listens, and the bound of everything."""
+
+    log_root: str
+    host: str = setting("127.0.0.1", why="a simulator is reached from its own machine")
+    port: int = setting(0, low=0, high=65_535, why="0 lets the system choose: no fixed ports")
+    insecure: bool = setting(False, why="plain HTTP, and no tokens unless token_file is given")
+    tls: TlsFiles | None = None  # required unless insecure
+    token_file: str = setting(
+        "", why='Kubernetes static token file: token,user,uid,"group1,group2" on each line'
+    )
+    rotate_bytes: int = setting(
+        10_485_760, low=4096, high=1_073_741_824, why="kubelet's containerLogMaxSize default, 10 Mi"
+    )
+    rotate_files: int = setting(
+        5, low=2, high=100, why="kubelet's containerLogMaxFiles default; the current file counts"
+    )
+    max_pods: int = setting(
+        1000, low=1, high=100_000, why="objects held in memory; more is refused like a quota"
+    )
+    max_running: int = setting(
+        110, low=1, high=1000, why="kubelet's maxPods default; further pods wait as Pending"
+    )
+    grace_s: int = setting(
+        5, low=0, high=3600, why="SIGTERM to SIGKILL of a deleted pod that names no period itself"
+    )
+    shutdown_s: float = setting(
+        2.0, low=0.0, high=60.0, why="the same for all pods when this process is asked to stop"
+    )
+    drain_s: float = setting(
+        5.0, low=0.1, high=60.0, why="how long an escaped grandchild may hold a dead pod's pipes"
+    )
+    deleted_logs: int = setting(
+        100, low=0, high=10_000, why="log directories of deleted pods kept for the log collector"
+    )
+    event_history: int = setting(
+        1024, low=1, high=1_000_000, why="changes a watch may resume from; older is 410 Gone"
+    )
+    bookmark_s: float = setting(
+        10.0, low=0.1, high=600.0, why="period of watch bookmarks; Kubernetes promises none"
+    )
+    watch_timeout_s: float = setting(
+        300.0, low=1.0, high=7200.0, why="longest watch; clients ask for less by timeoutSeconds"
+    )
+    max_watches: int = setting(64, low=1, high=10_000, why="open watches; more get 429")
+    max_requests: int = setting(64, low=1, high=10_000, why="other requests at once; more get 429")
+    max_body_bytes: int = setting(
+        1_048_576, low=1024, high=16_777_216, why="largest request; etcd's own limit is 1.5 MiB"
+    )
+    body_s: float = setting(10.0, low=0.1, high=120.0, why="time for a request's body to arrive")
+    stalled_reader_s: float = setting(
+        10.0, low=1.0, high=600.0, why="a client that takes nothing for so long is cut off"
+    )
+
+    def check(self) -> CustomerSettings:
+        """Return self if the settings agree with each other.
+
+        Raises:
+            SettingError: TLS or tokens are missing, or `insecure` is asked of a public address.
+        """
+        if self.insecure and not _is_loopback(self.host):
+            raise SettingError(
+                f"setting 'host' is '{self.host}'; insecure = true needs a loopback address"
+            )
+        if not self.insecure and self.tls is None:
+            raise SettingError(
+                "setting 'tls' is missing; give [tls] cert_file and key_file, or insecure = true"
+            )
+        if not self.insecure and not self.token_file:
+            raise SettingError(
+                "setting 'token_file' is missing; name a token file, or set insecure = true"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
