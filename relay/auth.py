@@ -1,0 +1,203 @@
+"""Who a peer is: signed tokens of viewers and agents, certificates of agents and control plane.
+
+Tokens are JWTs (RFC 7519) signed with Ed25519 (RFC 8037, RFC 9864), verified against pushed keys.
+The library is imported here, at start: a sealed relay can import nothing later.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, JoseError, SecurityWarning
+from joserfc.jwk import GuestProtocol, OKPKey
+
+from relay.connect_errors import ConnectCode, ConnectError
+from relay.metrics import Reason
+from relay.policy import Policy
+from relay.settings import RelaySettings
+from tunnel.errors import AuthRefused, Code
+from tunnel.hello import Hello
+from tunnel.payload import Payload
+
+ALGORITHMS = ("Ed25519", "EdDSA")  # the second is the first's older name (RFC 9864)
+VIEWER_AUDIENCE = "planesplit"
+AGENT_AUDIENCE = "planesplit-tunnel"
+CONTROL_URI = "spiffe://planesplit/control"
+DEMO_SUBJECT = "demo"
+INSECURE_VALID_S = 86_400.0  # there is no token whose expiry could bound it
+
+_SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")  # what may cross as RequestHead.viewer
+
+warnings.filterwarnings("ignore", category=SecurityWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated viewer.
+
+    Args:
+        subject: its name in policy.
+        org: the organisation of its token; None for the demo identity.
+        issued_at: epoch second of its token.
+    """
+
+    subject: str
+    org: str | None
+    issued_at: float
+
+
+@dataclass(slots=True)
+class AgentIdentity:
+    """What a tunnel has proved: its cluster, and when its latest token was issued."""
+
+    org: str
+    cluster: str
+    slot: int
+    issued_at: float
+
+    @property
+    def subject(self) -> str:
+        """Its name in tokens and revocations."""
+        return f"agent:{self.org}/{self.cluster}"
+
+
+class TokenRefused(Exception):
+    """A token is not good; `reason` is the counter."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Authenticator:
+    """Judges tokens at a given moment against a given policy.
+
+    Args:
+        settings: limits.
+        insecure: no tokens and no certificates; loopback only.
+    """
+
+    def __init__(self, settings: RelaySettings, *, insecure: bool) -> None:
+        self._settings, self._insecure = settings, insecure
+
+    def viewer(self, policy: Policy, authorization: str, now: float) -> Caller:
+        """Return who presents an Authorization header.
+
+        Raises:
+            ConnectError: UNAUTHENTICATED.
+        """
+        if self._insecure:
+            return Caller(DEMO_SUBJECT, None, now)
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise _unauthenticated(Reason.ANONYMOUS, "a bearer token is required")
+        try:
+            claims = self._verify(policy, token, VIEWER_AUDIENCE, now)
+            return Caller(claims["sub"], _name(claims, "org"), float(claims["iat"]))
+        except TokenRefused as error:
+            text = _TEXTS.get(error.reason, "the token is not valid")
+            raise _unauthenticated(error.reason, text) from None
+
+    def agent(
+        self,
+        policy: Policy,
+        hello: Hello,
+        token: Payload,
+        peer_uris: tuple[str, ...],
+        now: float,
+    ) -> tuple[AgentIdentity, float]:
+        """Return who an agent is and for how many seconds: HELLO, token and certificate must agree.
+
+        Raises:
+            TokenRefused: with the counter; `refusal` turns it into what the agent is told.
+        """
+        identity = AgentIdentity(hello.org, hello.cluster, hello.slot, now)
+        if (identity.org, identity.cluster) not in policy.clusters:
+            raise TokenRefused(Reason.UNKNOWN_CLUSTER)
+        if identity.slot >= self._settings.max_slots:
+            raise TokenRefused(Reason.IDENTITY)
+        if self._insecure:
+            return identity, INSECURE_VALID_S
+        if peer_uris != (agent_uri(identity.org, identity.cluster),):
+            raise TokenRefused(Reason.IDENTITY)
+        claims = self._verify(policy, bytes(token.view), AGENT_AUDIENCE, now)
+        if (claims["sub"], claims.get("org"), claims.get("cluster")) != (
+            identity.subject,
+            identity.org,
+            identity.cluster,
+        ):
+            raise TokenRefused(Reason.IDENTITY)
+        identity.issued_at = float(claims["iat"])
+        return identity, float(claims["exp"]) - now
+
+    def is_control(self, peer_uris: tuple[str, ...]) -> bool:
+        """Whether a client certificate is the control plane's."""
+        return self._insecure or peer_uris == (CONTROL_URI,)
+
+    def _verify(
+        self, policy: Policy, token: str | bytes, audience: str, now: float
+    ) -> dict[str, Any]:
+        if len(token) > self._settings.max_token_bytes:
+            raise TokenRefused(Reason.FORGED)
+
+        def key(signed: GuestProtocol) -> OKPKey:
+            return policy.keys[signed.headers()["kid"]]
+
+        claims_of = jwt.JWTClaimsRegistry(
+            now=int(now),
+            leeway=self._settings.clock_skew_s,
+            iss={"essential": True, "value": policy.issuer},
+            aud={"essential": True, "value": audience},
+            sub={"essential": True},
+            exp={"essential": True},
+            iat={"essential": True},
+        )
+        try:
+            claims = jwt.decode(token, key, algorithms=ALGORITHMS).claims
+            claims_of.validate(claims)
+        except ExpiredTokenError:
+            raise TokenRefused(Reason.EXPIRED) from None
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+            raise TokenRefused(Reason.FORGED) from None
+        if policy.is_revoked(claims["sub"], claims["iat"]):
+            raise TokenRefused(Reason.REVOKED)
+        return claims
+
+
+def agent_uri(org: str, cluster: str) -> str:
+    """The URI SAN of an agent's certificate."""
+    return f"spiffe://planesplit/org/{org}/cluster/{cluster}"
+
+
+def refusal(error: TokenRefused) -> AuthRefused:
+    """What an agent is told."""
+    code = _AGENT_CODES.get(error.reason, Code.AUTH_REFUSED)
+    return AuthRefused(str(error.reason), code=code)
+
+
+_TEXTS = {
+    Reason.EXPIRED: "the token has expired",
+    Reason.REVOKED: "the token was revoked",
+}
+_AGENT_CODES = {
+    Reason.EXPIRED: Code.AUTH_EXPIRED,
+    Reason.REVOKED: Code.REVOKED,
+    Reason.NOT_READY: Code.NOT_READY,
+    Reason.DRAINING: Code.NOT_READY,
+    Reason.TOO_MANY: Code.NOT_READY,
+}
+
+
+def _name(claims: dict[str, Any], claim: str) -> str:
+    value = claims.get(claim)
+    if not isinstance(value, str) or not _SUBJECT.fullmatch(claims["sub"]):
+        raise TokenRefused(Reason.FORGED)
+    return value
+
+
+def _unauthenticated(reason: Reason, message: str) -> ConnectError:
+    return ConnectError(ConnectCode.UNAUTHENTICATED, reason, message)

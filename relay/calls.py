@@ -1,0 +1,102 @@
+"""The exchanges under way, so that one or all can be stopped with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from relay.connect_errors import ConnectCode, ConnectError, streaming_type
+from relay.http1 import Http1
+from relay.http_head import Request
+from relay.metrics import Reason
+from tunnel.capabilities import Capability
+from tunnel.exchange import RequestHead
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One admitted exchange of a viewer or the control plane.
+
+    Args:
+        http, request: where it came from and is answered.
+        head: what is opened in the tunnel.
+        capability: what may be done with it.
+        permitted: whether policy still allows it.
+        uploaded: whether the whole request went into the tunnel.
+    """
+
+    http: Http1
+    request: Request
+    head: RequestHead
+    capability: Capability
+    permitted: Callable[[], bool]
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    error: ConnectError | None = None
+    uploaded: bool = False
+
+    @property
+    def streaming(self) -> str:
+        """Its streaming content type, "" for a unary call."""
+        return streaming_type(self.request.get("content-type"))
+
+    def stop(self, error: ConnectError) -> None:
+        """End it; the viewer is told `error` if that is still possible."""
+        if self.error is None:
+            self.error = error
+        self.scope.cancel()
+
+
+class Calls:
+    """All calls under way.
+
+    Args:
+        limit: most at a time.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._calls: set[Call] = set()
+        self._empty = trio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @contextmanager
+    def under_way(self, call: Call) -> Iterator[None]:
+        """Count `call` in for the block.
+
+        Raises:
+            ConnectError: RESOURCE_EXHAUSTED.
+        """
+        if len(self._calls) >= self._limit:
+            text = f"at most {self._limit} exchanges are served at a time"
+            raise ConnectError(ConnectCode.RESOURCE_EXHAUSTED, Reason.TOO_MANY, text)
+        if not self._calls:
+            self._empty = trio.Event()
+        self._calls.add(call)
+        try:
+            yield
+        finally:
+            self._calls.discard(call)
+            if not self._calls:
+                self._empty.set()
+
+    def stop_all(self, error: ConnectError) -> None:
+        """End every call with `error`."""
+        for call in self._calls:
+            call.stop(error)
+
+    def stop_forbidden(self) -> None:
+        """End the calls that policy no longer allows."""
+        for call in self._calls:
+            if not call.permitted():
+                text = "the right to this exchange was withdrawn"
+                call.stop(ConnectError(ConnectCode.PERMISSION_DENIED, Reason.REVOKED, text))
+
+    async def none_left(self) -> None:
+        """Wait until no call is under way."""
+        await self._empty.wait()

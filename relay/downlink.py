@@ -1,0 +1,150 @@
+"""Towards the caller: writes what the agent answers, and ends what failed so that it shows.
+
+Nothing but the agent's END makes a clean end. A failed streaming answer gets an end-stream error at
+a unit boundary; any other that has begun is cut off inside its chunked framing.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from relay.calls import Call
+from relay.connect_errors import (
+    ConnectCode,
+    ConnectError,
+    empty_message,
+    streaming_type,
+)
+from relay.http1 import Http1
+from relay.metrics import Metrics, Reason
+from relay.registry import TunnelStream
+from relay.settings import RelaySettings
+from relay.units import Batch, Units
+from tunnel.errors import Code
+from tunnel.events import Data, End, Reset
+from tunnel.exchange import ResponseHead
+
+BODYLESS = (204, 304)  # RFC 9110, 15.3.5 and 15.4.5: they cannot carry what a stream carries
+
+
+class Downlink:
+    """Writes the answer of one call, over one or several streams.
+
+    Args:
+        call: what is answered.
+        settings, metrics: the relay's.
+        hold_units: whether only complete units go out (resumable calls).
+    """
+
+    def __init__(
+        self, call: Call, settings: RelaySettings, metrics: Metrics, *, hold_units: bool
+    ) -> None:
+        self._http, self._streaming = call.http, call.streaming
+        self._settings, self._metrics = settings, metrics
+        self._head: ResponseHead | None = None
+        self.made_head = False  # whether the head is ours, sent with a keepalive
+        self.units = Units(
+            hold=hold_units,
+            max_unit_bytes=settings.max_unit_bytes,
+            batch_bytes=settings.batch_bytes,
+        )
+
+    async def forward(self, stream: TunnelStream) -> End | Reset:
+        """Forward a stream until it ends; returns how. A stream left early is reset at once.
+
+        Raises:
+            ConnectError: the agent is silent or breaks the rules.
+            trio.BrokenResourceError: the viewer has left.
+        """
+        held = 0
+        outcome: End | Reset | None = None
+        try:
+            await self._first_sign(stream)
+            while outcome is None:
+                await stream.ready()
+                events = stream.take()
+                held += sum(len(event.view) for event in events if isinstance(event, Data))
+                for batch in self.units.feed(events):
+                    await self._write(batch)
+                    stream.release(batch.size)
+                    held -= batch.size
+                    outcome = batch.outcome
+        finally:
+            if outcome is None:
+                stream.reset(Code.CANCELLED)
+            self._metrics.add("relay_discarded_bytes_total", amount=self.units.discard())
+            stream.release(held)
+        return outcome
+
+    async def keepalive(self) -> None:
+        """Inject an empty message, so that a streaming client stays; nothing for other clients."""
+        if not self._streaming or (self._head and not streaming_type(_type(self._head))):
+            return
+        message = empty_message(self._streaming)
+        head = None
+        if self._head is None:
+            self._head = ResponseHead(200, (("content-type", self._streaming),))
+            self.made_head, head = True, (self._head.status, self._head.headers)
+        await self._http.write([message], len(message), head=head)
+        self._metrics.add("relay_keepalives_total")
+
+    async def fail(self, error: ConnectError) -> bool:
+        """Tell the viewer, if the answer's framing still allows it; returns whether it did."""
+        http = self._http
+        if not http.started:
+            await answer_error(http, self._streaming, error)
+            return True
+        streaming = self._head is not None and streaming_type(_type(self._head))
+        if http.torn or not streaming or not self.units.at_boundary:
+            return False
+        message = error.as_end_stream()
+        await http.write([message], len(message), last=True)
+        return True
+
+    async def _first_sign(self, stream: TunnelStream) -> None:
+        with trio.move_on_after(self._settings.answer_s):
+            await stream.ready()
+            return
+        text = "the agent did not answer in time"
+        raise ConnectError(ConnectCode.DEADLINE_EXCEEDED, Reason.AGENT_SILENT, text)
+
+    async def _write(self, batch: Batch) -> None:
+        head = None
+        if batch.head is not None and self._take_head(batch.head):
+            head = (batch.head.status, batch.head.headers)
+        last = isinstance(batch.outcome, End)
+        await self._http.write(batch.parts, batch.size, head=head, last=last)
+        self._metrics.add("relay_bytes_total", "down", batch.size)
+
+    def _take_head(self, head: ResponseHead) -> bool:
+        """Check an agent's head; returns whether it is the first, which the viewer gets."""
+        if head.status in BODYLESS:
+            text = "the agent answered with a status that has no body"
+            raise ConnectError(ConnectCode.INTERNAL, Reason.AGENT_FAULT, text)
+        if self._head is None:
+            self._head = head
+            return True
+        if _shape(head) != _shape(self._head):
+            text = "the agent answered differently after it came back"
+            raise ConnectError(ConnectCode.ABORTED, Reason.AGENT_FAULT, text)
+        return False
+
+
+async def answer_error(http: Http1, streaming: str, error: ConnectError) -> None:
+    """Answer with an error and nothing else, in the form that the call's content type asks for."""
+    if streaming:
+        message = error.as_end_stream()
+        head = (200, (("content-type", streaming),))
+        await http.write([message], len(message), head=head, last=True)
+    else:
+        await http.answer(error.http_status, error.headers(), error.as_json())
+
+
+def _type(head: ResponseHead) -> str:
+    return head.get("content-type")
+
+
+def _shape(head: ResponseHead) -> tuple[int, str, str, str]:
+    """What makes bytes of two answers mean the same."""
+    encoding = head.get("connect-content-encoding", "identity")
+    return head.status, _type(head), head.get("content-encoding", "identity"), encoding

@@ -1,0 +1,107 @@
+"""Exchanges that agents open: they wait here, bounded, until the control plane fetches and answers.
+
+The relay never dials, so the control plane asks. What an exchange carries is not looked into.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import trio
+
+from relay.auth import AgentIdentity
+from relay.metrics import Metrics, Reason
+from relay.registry import TunnelStream
+from relay.settings import RelaySettings
+from tunnel.capabilities import Capability
+from tunnel.errors import Code
+
+
+@dataclass(eq=False, slots=True)
+class Exchange:
+    """One agent's exchange.
+
+    Args:
+        id: its name towards the control plane.
+        identity: the agent, as proved by its tunnel.
+        stream: where its request comes from and its answer goes.
+    """
+
+    id: str
+    identity: AgentIdentity
+    stream: TunnelStream
+    alive: bool = True
+    fetched: trio.Event = field(default_factory=trio.Event)
+    answered: trio.Event = field(default_factory=trio.Event)
+
+
+class Exchanges:
+    """The bounded queue.
+
+    Args:
+        settings, metrics: the relay's.
+        capabilities: the closed list of RPCs.
+    """
+
+    def __init__(
+        self, settings: RelaySettings, metrics: Metrics, capabilities: Mapping[str, Capability]
+    ) -> None:
+        self._settings, self._metrics, self._capabilities = settings, metrics, capabilities
+        self._ids = itertools.count(1)
+        self._fetched: dict[str, Exchange] = {}
+        self._put, self._get = trio.open_memory_channel[Exchange](settings.max_waiting)
+
+    async def serve(self, identity: AgentIdentity, stream: TunnelStream) -> None:
+        """Run one agent-opened stream: wait until it is fetched and answered, or end it."""
+        if not self._acceptable(identity, stream):
+            self._refuse(stream, Code.REFUSED, Reason.UNKNOWN_RPC)
+            return
+        exchange = Exchange(str(next(self._ids)), identity, stream)
+        try:
+            self._put.send_nowait(exchange)
+        except trio.WouldBlock:
+            self._refuse(stream, Code.NOT_READY, Reason.TOO_MANY)
+            return
+        self._metrics.add("relay_exchanges_total", "agent")
+        try:
+            await self._wait(exchange)
+        finally:
+            exchange.alive = False
+            self._fetched.pop(exchange.id, None)
+
+    async def next(self) -> Exchange:
+        """Wait for an exchange that nobody has fetched yet."""
+        while True:
+            exchange = await self._get.receive()
+            if exchange.alive:
+                exchange.fetched.set()
+                self._fetched[exchange.id] = exchange
+                return exchange
+
+    def claim(self, name: str) -> Exchange | None:
+        """Return a fetched exchange to be answered, once; None when it is gone."""
+        return self._fetched.pop(name, None)
+
+    async def _wait(self, exchange: Exchange) -> None:
+        with trio.move_on_after(self._settings.reverse_wait_s):
+            await exchange.fetched.wait()
+        if exchange.fetched.is_set():
+            with trio.move_on_after(self._settings.reverse_answer_s):
+                await exchange.answered.wait()
+        if not exchange.answered.is_set():
+            self._refuse(exchange.stream, Code.TIMEOUT, Reason.CONTROL_ABSENT)
+
+    def _acceptable(self, identity: AgentIdentity, stream: TunnelStream) -> bool:
+        head = stream.request
+        capability = self._capabilities.get(head.path)
+        return (
+            capability is not None
+            and capability.opened_by == "agent"
+            and (head.scope.org, head.scope.cluster) == (identity.org, identity.cluster)
+        )
+
+    def _refuse(self, stream: TunnelStream, code: Code, reason: Reason) -> None:
+        self._metrics.reject(reason)
+        stream.reset(code)

@@ -1,0 +1,305 @@
+"""One HTTP/1.1 connection, server side: heads by h11, bodies by us, so that they are touched least.
+
+Answers are joined into one send a batch. The socket is watched for the peer's leaving while an
+answer streams.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+
+import trio
+
+from relay.http_head import (
+    END_OF_HEAD,
+    MAX_CHUNK_LINE_BYTES,
+    BadRequest,
+    Request,
+    check_start,
+    chunk_size,
+    parse_head,
+)
+from relay.metrics import Metrics, Reason
+from relay.settings import RelaySettings
+from tunnel.errors import HandshakeFailed
+from tunnel.exchange import Headers
+from tunnel.payload import Buffer
+
+READ_BYTES = 65_536
+LINGER_BYTES = 262_144  # what is read and thrown away so that a last error isn't lost to a RST
+LAST_CHUNK = b"0\r\n\r\n"
+_BODYLESS = (204, 304)
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError, HandshakeFailed)
+
+Handler = Callable[["Http1", Request], Awaitable[None]]
+
+
+class Stalled(Exception):
+    """The peer has not read for `write_stall_s`."""
+
+
+class Http1:
+    """A connection and the exchange under way on it.
+
+    Args:
+        stream: connected byte stream, TLS included; `serve` closes it.
+        settings: limits.
+        common: headers on every answer.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, settings: RelaySettings, common: Headers = ()
+    ) -> None:
+        self._stream, self._settings = stream, settings
+        self._common = (*common, ("cache-control", "no-store"))
+        self._buffer = bytearray()
+        # Bytes of body still to come, -1 while a head is; None: chunked, between chunks.
+        self._left: int | None = -1
+        self._chunked = False
+        self._expects_continue = False
+        self.close = False
+        self.started = self.finished = self.torn = False
+        self.written_at = trio.current_time()
+
+    # The request.
+
+    async def next_request(self, wait_s: float) -> Request | None:
+        """Wait for a request's head; None when the peer was silent for `wait_s`.
+
+        Raises:
+            BadRequest: the head is unacceptable, too large or too slow.
+            trio.BrokenResourceError: the peer has left.
+        """
+        if not self._buffer:
+            with trio.move_on_after(wait_s):
+                await self._fill()
+        if not self._buffer:
+            return None
+        with trio.move_on_after(self._settings.handshake_s):
+            self._left = -1
+            request = parse_head(await self._head(), max_headers=self._settings.max_headers)
+            self._begin(request)
+            return request
+        raise BadRequest(408, Reason.SLOW, "the request head took too long")
+
+    async def body(self) -> bytes:
+        """Return some of the request's body; b"" at its end.
+
+        Raises:
+            BadRequest: malformed chunks, or too slow.
+            trio.BrokenResourceError: the peer left in the middle of it.
+        """
+        if self._left == 0:
+            return b""
+        if self._expects_continue and not self._buffer:
+            self._expects_continue = False
+            await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        with trio.move_on_after(self._settings.body_idle_s):
+            if self._left is None:
+                await self._begin_chunk()
+            return await self._piece() if self._left else b""
+        raise BadRequest(408, Reason.SLOW, "the request body took too long")
+
+    async def whole_body(self, limit_bytes: int) -> bytes:
+        """Return the request's body.
+
+        Raises:
+            BadRequest: longer than `limit_bytes`, malformed, or too slow.
+        """
+        parts, size = [], 0
+        while part := await self.body():
+            size += len(part)
+            if size > limit_bytes:
+                raise BadRequest(
+                    413, Reason.BODY_TOO_LARGE, f"at most {limit_bytes} bytes of body are accepted"
+                )
+            parts.append(part)
+        return b"".join(parts)
+
+    @property
+    def body_read(self) -> bool:
+        """Whether the request's body has ended."""
+        return self._left == 0
+
+    async def gone(self) -> None:
+        """Return when the peer has left, or sends more ahead than a next request's head."""
+        try:
+            while len(self._buffer) <= self._settings.max_head_bytes:
+                await self._fill()
+        except GONE:
+            return
+
+    # The answer.
+
+    async def answer(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+        """Send a whole answer."""
+        if status not in _BODYLESS:
+            headers = (*headers, ("content-length", str(len(body))))
+        await self._send(self._head_bytes(status, headers) + body)
+        self.finished = True
+
+    async def write(
+        self,
+        parts: Sequence[Buffer],
+        size: int,
+        *,
+        head: tuple[int, Headers] | None = None,
+        last: bool = False,
+    ) -> None:
+        """Send a piece of a chunked answer in one go; returns when the kernel took it.
+
+        Args:
+            parts: buffers of `size` bytes together; none are fine.
+            head: status and headers, with the first piece.
+            last: whether the answer ends with this piece.
+        """
+        pieces: list[Buffer] = []
+        if head is not None:
+            pieces.append(self._head_bytes(head[0], (*head[1], ("transfer-encoding", "chunked"))))
+        if size:
+            pieces += (b"%x\r\n" % size, *parts, b"\r\n")
+        if last:
+            pieces.append(LAST_CHUNK)
+        if pieces:
+            await self._send(b"".join(pieces))
+        self.finished = last
+
+    async def refuse(self, error: BadRequest) -> None:
+        """Tell the peer what is wrong with its request; the connection closes afterwards."""
+        self.close = True
+        code = "resource_exhausted" if error.status in (413, 431) else "invalid_argument"
+        body = json.dumps({"code": code, "message": error.message}).encode()
+        await self.answer(error.status, (("content-type", "application/json"),), body)
+
+    async def hang_up(self) -> None:
+        """Close in order, within `close_s`."""
+        with trio.move_on_after(self._settings.close_s):
+            if not self.body_read:
+                await self._linger()
+            await self._stream.aclose()
+
+    # Private.
+
+    def _begin(self, request: Request) -> None:
+        self._left, self._chunked = request.length, request.length is None
+        self._expects_continue = request.expects_continue
+        self.close = self.close or request.close
+        self.started = self.finished = self.torn = False
+        self.written_at = trio.current_time()
+
+    async def _linger(self) -> None:
+        """Read what is under way: unread bytes would turn our close into a RST, our answer lost."""
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            await self._stream.send_eof()
+        left = LINGER_BYTES
+        while left > 0 and (data := await self._stream.receive_some(READ_BYTES)):
+            left -= len(data)
+
+    async def _fill(self) -> None:
+        data = await self._stream.receive_some(READ_BYTES)
+        if not data:
+            raise trio.BrokenResourceError("the peer has left")
+        self._buffer += data
+
+    async def _head(self) -> bytes:
+        limit = self._settings.max_head_bytes
+        while (end := self._buffer.find(END_OF_HEAD, 0, limit)) < 0:
+            check_start(self._buffer)
+            if len(self._buffer) >= limit:
+                raise BadRequest(
+                    431, Reason.HEAD_TOO_LARGE, f"at most {limit} bytes of head are accepted"
+                )
+            await self._fill()
+        return self._take(end + len(END_OF_HEAD))
+
+    def _take(self, count: int) -> bytes:
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    async def _line(self) -> bytes:
+        while (end := self._buffer.find(b"\r\n", 0, MAX_CHUNK_LINE_BYTES)) < 0:
+            if len(self._buffer) >= MAX_CHUNK_LINE_BYTES:
+                raise BadRequest(400, Reason.SMUGGLING, "a chunk begins with its size alone")
+            await self._fill()
+        return self._take(end + 2)[:-2]
+
+    async def _begin_chunk(self) -> None:
+        self._left = chunk_size(await self._line())
+        if self._left == 0 and await self._line():
+            raise BadRequest(400, Reason.SMUGGLING, "trailers are not accepted")
+
+    async def _piece(self) -> bytes:
+        assert self._left
+        if not self._buffer:
+            await self._fill()
+        data = self._take(min(self._left, len(self._buffer)))
+        self._left -= len(data)
+        if self._left == 0 and self._chunked:
+            if await self._line():
+                raise BadRequest(400, Reason.SMUGGLING, "a chunk ends in CRLF")
+            self._left = None
+        return data
+
+    def _head_bytes(self, status: int, headers: Headers) -> bytes:
+        self.started = True
+        self.close = self.close or not self.body_read
+        phrase = HTTPStatus(status).phrase if status in _STATUSES else ""
+        closing: Headers = (("connection", "close"),) if self.close else ()
+        lines = [f"{name}: {value}\r\n" for name, value in (*headers, *self._common, *closing)]
+        return f"HTTP/1.1 {status} {phrase}\r\n{''.join(lines)}\r\n".encode("latin-1")
+
+    async def _send(self, data: bytes) -> None:
+        self.torn = True
+        with trio.move_on_after(self._settings.write_stall_s) as stall:
+            await self._stream.send_all(data)
+        if stall.cancelled_caught:
+            raise Stalled
+        self.torn = False
+        self.written_at = trio.current_time()
+
+
+_STATUSES = {int(status) for status in HTTPStatus}
+
+
+async def serve(
+    stream: trio.abc.Stream,
+    settings: RelaySettings,
+    metrics: Metrics,
+    handler: Handler,
+    *,
+    common: Headers = (),
+) -> None:
+    """Answer requests on a connection until either side closes it. Never raises for a peer's fault.
+
+    Args:
+        handler: answers one request; one that leaves the answer unfinished has the connection cut.
+        common: headers on every answer.
+    """
+    http = Http1(stream, settings, common)
+    try:
+        await _serve(http, settings, metrics, handler)
+    except (*GONE, Stalled):
+        pass
+    finally:
+        await trio.aclose_forcefully(stream)
+
+
+async def _serve(http: Http1, settings: RelaySettings, metrics: Metrics, handler: Handler) -> None:
+    wait_s = settings.handshake_s
+    while not http.close:
+        try:
+            request = await http.next_request(wait_s)
+            if request is None:
+                return
+            await handler(http, request)
+        except BadRequest as error:
+            metrics.reject(error.reason)
+            if not http.started:
+                await http.refuse(error)
+        if not http.finished:
+            return
+        wait_s = settings.idle_s
+    await http.hang_up()

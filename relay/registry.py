@@ -1,0 +1,174 @@
+"""The live tunnels, by organisation, cluster and slot: where an exchange can be opened.
+
+The newest authenticated tunnel of a slot wins and the older one is told so (GOAWAY REPLACED). A key
+holds only what its certificate and token prove, so a stranger can displace nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from relay.auth import AgentIdentity
+from relay.connect_errors import ConnectCode, ConnectError
+from relay.metrics import Metrics, Reason
+from tunnel.errors import Code, TunnelError
+from tunnel.events import Event
+from tunnel.exchange import RequestHead, ResponseHead
+from tunnel.payload import Buffer
+
+
+class TunnelStream(Protocol):
+    """What the relay uses of a tunnel's stream."""
+
+    @property
+    def request(self) -> RequestHead: ...
+    async def ready(self) -> None: ...
+    def take(self) -> list[Event]: ...
+    def release(self, count: int) -> None: ...
+    def head(self, head: ResponseHead) -> None: ...
+    async def send(self, data: Buffer) -> None: ...
+    def end(self) -> None: ...
+    def reset(self, code: Code) -> None: ...
+
+
+class TunnelSession(Protocol):
+    """What the relay uses of a tunnel's session."""
+
+    @property
+    def is_open(self) -> bool: ...
+    @property
+    def rtt_s(self) -> float | None: ...
+    def open(self, head: RequestHead, cursor: bytes = b"") -> TunnelStream: ...
+    def goaway(self, code: Code) -> None: ...
+    def close(self, code: Code) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Tunnel:
+    """A slot's current or last tunnel; `session` is None when it is lost."""
+
+    identity: AgentIdentity
+    session: TunnelSession | None
+    since_s: float
+
+
+Key = tuple[str, str, int]
+
+
+class Registry:
+    """Keeps the tunnels and tells who waits for one.
+
+    Args:
+        clock: wall clock, seconds since the epoch.
+        metrics: counters.
+    """
+
+    def __init__(self, clock: Callable[[], float], metrics: Metrics) -> None:
+        self._clock, self._metrics = clock, metrics
+        self._slots: dict[Key, Tunnel] = {}
+        self._arrivals: dict[tuple[str, str], trio.Event] = {}
+        self._changed = trio.Event()
+        self.version = 1
+
+    def admit(self, identity: AgentIdentity, session: TunnelSession) -> Tunnel:
+        """Take an authenticated tunnel; an older one of the same slot is told REPLACED and ends."""
+        key = (identity.org, identity.cluster, identity.slot)
+        older = self._slots.get(key)
+        tunnel = Tunnel(identity, session, self._clock())
+        self._slots[key] = tunnel
+        self._metrics.add("relay_tunnels_total", "opened")
+        self._bump()
+        self._arrivals.pop(key[:2], trio.Event()).set()
+        if older is not None and older.session is not None:
+            self._metrics.add("relay_tunnels_total", "replaced")
+            older.session.close(Code.REPLACED)
+        return tunnel
+
+    def leave(self, tunnel: Tunnel) -> None:
+        """The tunnel has ended; a newer one of the slot stays untouched."""
+        tunnel.session, tunnel.since_s = None, self._clock()
+        self._metrics.add("relay_tunnels_total", "closed")
+        self._bump()
+
+    def open(self, head: RequestHead, cursor: bytes = b"") -> TunnelStream | None:
+        """Open a stream on the cluster's newest tunnel; None when no agent is there.
+
+        Raises:
+            ConnectError: RESOURCE_EXHAUSTED: every tunnel of the cluster carries all it may.
+        """
+        full = False
+        for session in self._sessions(head.scope.org, head.scope.cluster):
+            try:
+                return session.open(head, cursor)
+            except TunnelError as error:
+                full = full or error.code is Code.REFUSED
+        if full:
+            text = "the agent's tunnel carries all the streams it may"
+            raise ConnectError(ConnectCode.RESOURCE_EXHAUSTED, Reason.TOO_MANY, text)
+        return None
+
+    async def arrival(self, org: str, cluster: str) -> None:
+        """Wait until the next tunnel of a cluster is admitted."""
+        await self._arrivals.setdefault((org, cluster), trio.Event()).wait()
+
+    async def news(self, since: int) -> None:
+        """Wait until `version` is above `since` (or `since` belongs to another relay's life)."""
+        while self.version == since:
+            await self._changed.wait()
+
+    def live(self) -> Iterator[Tunnel]:
+        """The tunnels that are up."""
+        return (tunnel for tunnel in list(self._slots.values()) if tunnel.session is not None)
+
+    def sessions(self) -> list[TunnelSession]:
+        """The sessions of the tunnels that are up."""
+        return [tunnel.session for tunnel in self._slots.values() if tunnel.session is not None]
+
+    def count(self) -> int:
+        """How many tunnels are up."""
+        return len(self.sessions())
+
+    async def none_live(self) -> None:
+        """Wait until no tunnel is up."""
+        while self.count():
+            await self._changed.wait()
+
+    def forget_lost(self, keep: Callable[[Tunnel], bool]) -> None:
+        """Drop lost tunnels that nobody asks for any more."""
+        for key, tunnel in list(self._slots.items()):
+            if tunnel.session is None and not keep(tunnel):
+                del self._slots[key]
+
+    def snapshot(self) -> list[dict[str, object]]:
+        """Every known slot, for the control plane."""
+        return [
+            {
+                "org": tunnel.identity.org,
+                "cluster": tunnel.identity.cluster,
+                "slot": tunnel.identity.slot,
+                "state": "LOST" if tunnel.session is None else "ONLINE",
+                "since_s": tunnel.since_s,
+                "rtt_ms": _rtt_ms(tunnel.session),
+            }
+            for tunnel in self._slots.values()
+        ]
+
+    def _sessions(self, org: str, cluster: str) -> list[TunnelSession]:
+        tunnels = [t for k, t in self._slots.items() if k[:2] == (org, cluster)]
+        tunnels.sort(key=lambda t: t.since_s, reverse=True)
+        return [t.session for t in tunnels if t.session is not None and t.session.is_open]
+
+    def _bump(self) -> None:
+        self.version += 1
+        self._changed.set()
+        self._changed = trio.Event()
+
+
+def _rtt_ms(session: TunnelSession | None) -> float | None:
+    if session is None or session.rtt_s is None:
+        return None
+    return round(session.rtt_s * 1_000, 3)

@@ -1,0 +1,110 @@
+"""A call that outlives its tunnels: kept, held and re-opened at the last MARK's cursor.
+
+Only for capabilities declared resumable. Complete units alone reach the viewer, so what a lost
+tunnel leaves unfinished is discarded and comes again: nothing lost, nothing doubled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import trio
+
+from relay.calls import Call
+from relay.connect_errors import ConnectCode, ConnectError, from_reset
+from relay.downlink import Downlink
+from relay.metrics import Metrics, Reason
+from relay.registry import Registry, TunnelStream
+from relay.settings import RelaySettings
+from tunnel.errors import Code, TunnelError
+from tunnel.events import End, Reset
+from tunnel.exchange import RequestHead
+
+# A tunnel that ended, or an agent that leaves in order: its successor takes over.
+RESUME_CODES = frozenset({Code.TUNNEL_LOST, Code.DRAINING, Code.REPLACED})
+
+
+class ResumableCall:
+    """Runs one resumable call.
+
+    Args:
+        call: what was asked.
+        body: the whole request, kept for replay.
+        downlink: towards the viewer.
+        registry: where tunnels are found.
+        settings, metrics: the relay's.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        body: bytes,
+        downlink: Downlink,
+        registry: Registry,
+        settings: RelaySettings,
+        metrics: Metrics,
+    ) -> None:
+        self._call, self._body, self._downlink = call, body, downlink
+        self._registry, self._settings, self._metrics = registry, settings, metrics
+
+    async def run(self) -> None:
+        """Forward until the agent ENDs, over as many tunnels as it takes.
+
+        Raises:
+            ConnectError: no agent in time, or the agent failed.
+            trio.BrokenResourceError: the viewer has left.
+        """
+        give_up_at = trio.current_time() + self._settings.agent_wait_s
+        reason = Reason.AGENT_ABSENT
+        while True:
+            stream = await self._open(give_up_at, reason)
+            outcome = await self._on(stream)
+            if isinstance(outcome, End):
+                return
+            if outcome.code not in RESUME_CODES:
+                raise from_reset(outcome.code)
+            # Held from detection; an agent that comes back without progress gains no new time.
+            if reason is Reason.AGENT_ABSENT or self._downlink.units.progressed:
+                give_up_at = trio.current_time() + self._settings.hold_s
+            reason = Reason.HOLD_EXPIRED
+            self._downlink.units.progressed = False
+
+    async def _on(self, stream: TunnelStream) -> End | Reset:
+        try:
+            if self._body:
+                await stream.send(self._body)
+            stream.end()
+        except TunnelError:
+            pass  # the stream was reset: forward tells how
+        return await self._downlink.forward(stream)
+
+    async def _open(self, give_up_at: float, reason: Reason) -> TunnelStream:
+        """Open the stream as soon as there is a tunnel, keeping the viewer patient until then."""
+        while True:
+            stream = self._registry.open(self._request(), self._downlink.units.cursor)
+            if stream is not None:
+                if reason is Reason.HOLD_EXPIRED:
+                    self._metrics.add("relay_resumes_total")
+                return stream
+            now = trio.current_time()
+            if now >= give_up_at:
+                text = "no agent of this cluster is connected"
+                raise ConnectError(ConnectCode.UNAVAILABLE, reason, text)
+            keepalive_at = self._call.http.written_at + self._settings.keepalive_s
+            if now >= keepalive_at:
+                await self._downlink.keepalive()
+            else:
+                await self._await_tunnel(min(give_up_at, keepalive_at))
+
+    async def _await_tunnel(self, until: float) -> None:
+        scope = self._call.head.scope
+        with trio.move_on_at(until):
+            await self._registry.arrival(scope.org, scope.cluster)
+
+    def _request(self) -> RequestHead:
+        """The request; after a head of our own, which promised none, without compression."""
+        head = self._call.head
+        if not self._downlink.made_head:
+            return head
+        plain = tuple(h for h in head.headers if h[0] != "connect-accept-encoding")
+        return replace(head, headers=plain)

@@ -1,0 +1,154 @@
+"""The relay as a process: listeners first, then everything else; SIGTERM drains."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from ssl import SSLContext
+
+import trio
+
+from relay.app import Relay
+from relay.metrics import Reason
+from relay.settings import RelayConfig, TlsFiles
+from tunnel.errors import TunnelError
+from tunnel.process import announce, until_signalled
+from tunnel.settings import SettingError
+from tunnel.tls import server_context, start_tls
+
+BACKLOG = 1_024  # a whole fleet of viewers reconnects at once when a relay was replaced
+
+Serve = Callable[[trio.abc.Stream], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """TLS contexts; None where plain."""
+
+    viewer: SSLContext | None = None
+    mutual: SSLContext | None = None
+
+
+class Door:
+    """One listener: counts its connections, does TLS, hands streams over.
+
+    Args:
+        relay: whose it is.
+        serve: what runs a connection.
+        context: TLS, None for plain.
+    """
+
+    def __init__(self, relay: Relay, serve: Serve, context: SSLContext | None) -> None:
+        self._relay, self._serve, self._context = relay, serve, context
+        self._open = 0
+
+    async def enter(self, stream: trio.abc.Stream) -> None:
+        """Serve one accepted connection; never raises."""
+        if self._open >= self._relay.settings.max_connections:
+            self._relay.metrics.reject(Reason.TOO_MANY_CONNECTIONS)
+            await trio.aclose_forcefully(stream)
+            return
+        self._open += 1
+        try:
+            secured = await self._secure(stream)
+            if secured is not None:
+                await self._serve(secured)
+        except Exception as error:
+            self._relay.report(error)
+        finally:
+            self._open -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def _secure(self, stream: trio.abc.Stream) -> trio.abc.Stream | None:
+        if self._context is None:
+            return stream
+        try:
+            with trio.move_on_after(self._relay.settings.handshake_s):
+                return await start_tls(stream, self._context, server_side=True)
+        except TunnelError:
+            pass
+        self._relay.metrics.reject(Reason.TLS)
+        return None
+
+
+async def run(config: RelayConfig) -> None:
+    """Run the relay until SIGTERM or SIGINT.
+
+    Raises:
+        SettingError: a certificate or a port cannot be used.
+    """
+    contexts = _contexts(config.tls)
+    listeners = {
+        name: await _listen(config.host, name, port)
+        for name, port in (
+            ("viewer", config.viewer_port),
+            ("agent", config.agent_port),
+            ("control", config.control_port),
+            ("ops", config.ops_port),
+        )
+    }
+    _raise_descriptor_limit()
+    relay = Relay(config.limits, config.tunnel, insecure=config.insecure)
+    doors = {
+        "viewer": Door(relay, relay.serve_viewer, contexts.viewer),
+        "agent": Door(relay, relay.serve_agent, contexts.mutual),
+        "control": Door(relay, relay.serve_control, contexts.mutual),
+        "ops": Door(relay, relay.serve_ops, None),
+    }
+    async with trio.open_nursery() as nursery:
+        accepting = trio.CancelScope()
+        for name, listener in listeners.items():
+            scope = accepting if name in ("viewer", "agent") else trio.CancelScope()
+            nursery.start_soon(_accept, doors[name], listener, nursery, scope)
+        announce(**{f"{name}_port": _port(listener) for name, listener in listeners.items()})
+        await until_signalled()
+        accepting.cancel()
+        await relay.drain()
+        nursery.cancel_scope.cancel()
+
+
+async def _accept(
+    door: Door,
+    listener: trio.SocketListener,
+    connections: trio.Nursery,
+    scope: trio.CancelScope,
+) -> None:
+    with scope:
+        serve = partial(trio.serve_listeners, handler_nursery=connections)
+        await serve(door.enter, [listener])
+
+
+async def _listen(host: str, name: str, port: int) -> trio.SocketListener:
+    try:
+        first, *others = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    except OSError as error:
+        text = f"'{name}_port' {port} on '{host}' cannot be used: {error.strerror}; try port 0"
+        raise SettingError(text) from None
+    for listener in others:  # a name with several addresses: one port, one listener
+        await listener.aclose()
+    return first
+
+
+def _port(listener: trio.SocketListener) -> int:
+    return int(listener.socket.getsockname()[1])
+
+
+def _contexts(files: TlsFiles | None) -> Contexts:
+    if files is None:
+        return Contexts()
+    try:
+        return Contexts(
+            server_context(files.cert_file, files.key_file),
+            server_context(files.cert_file, files.key_file, files.ca_file),
+        )
+    except OSError as error:
+        text = f"[tls] files cannot be used: {error.strerror}; check cert_file, key_file, ca_file"
+        raise SettingError(text) from None
+
+
+def _raise_descriptor_limit() -> None:
+    """One descriptor a viewer: take what the system allows, not the soft default of 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,137 @@
+"""Limits and configuration of the relay. Every limit has a default, bounds and a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tunnel.settings import SettingError, TunnelSettings, setting
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """What bounds the relay; times in seconds, sizes in bytes."""
+
+    handshake_s: float = setting(
+        10.0, low=0.1, high=120.0, why="TLS and a request's head; a slower peer is cut off"
+    )
+    idle_s: float = setting(
+        75.0, low=1.0, high=3600.0, why="a kept-alive connection without a request"
+    )
+    max_head_bytes: int = setting(
+        16_384, low=1_024, high=65_536, why="a request's head; what h11 itself allows"
+    )
+    max_headers: int = setting(
+        64, low=8, high=256, why="headers of a request; real clients send about ten"
+    )
+    body_idle_s: float = setting(
+        30.0, low=0.1, high=600.0, why="silence inside a request's body; bounds a slow upload"
+    )
+    replay_bytes: int = setting(
+        16_384,
+        low=1_024,
+        high=65_536,
+        why="body of a resumable request, kept for replay; a tail's request is < 1 KiB",
+    )
+    max_unit_bytes: int = setting(
+        65_536,
+        low=65_536,
+        high=1_048_576,
+        why="bytes between two MARKs; the tunnel's smallest window must hold a whole unit",
+    )
+    batch_bytes: int = setting(
+        262_144,
+        low=65_536,
+        high=4_194_304,
+        why="bytes joined into one send: larger ones no longer pay, and the copy is bounded",
+    )
+    hold_s: float = setting(
+        30.0, low=0.1, high=600.0, why="how long a tail waits for its agent, from detection"
+    )
+    keepalive_s: float = setting(
+        10.0, low=0.1, high=600.0, why="silence towards a viewer; clients give up after 30 s"
+    )
+    agent_wait_s: float = setting(
+        10.0, low=0.0, high=600.0, why="how long a new tail waits for an agent to be there"
+    )
+    answer_s: float = setting(
+        60.0, low=0.1, high=3600.0, why="time for the agent's first sign on an exchange"
+    )
+    write_stall_s: float = setting(
+        3600.0,
+        low=1.0,
+        high=86_400.0,
+        why="one write to a viewer; stalling is allowed and costs one window, not for ever",
+    )
+    close_s: float = setting(
+        2.0, low=0.05, high=60.0, why="time to hand over a last error before a connection is cut"
+    )
+    drain_s: float = setting(
+        10.0, low=0.0, high=600.0, why="time for open exchanges to finish after SIGTERM"
+    )
+    max_connections: int = setting(
+        4_096, low=1, high=65_536, why="connections on one listener; each costs about 20 KiB"
+    )
+    max_exchanges: int = setting(
+        2_048, low=1, high=65_536, why="viewer and control exchanges under way; each holds a window"
+    )
+    max_tunnels: int = setting(
+        256, low=1, high=4_096, why="live tunnels; beyond, several relays share the load"
+    )
+    max_slots: int = setting(4, low=1, high=256, why="tunnels of one cluster; agents keep two")
+    max_token_bytes: int = setting(
+        4_096, low=256, high=16_384, why="a bearer token; ours have about 400 bytes"
+    )
+    clock_skew_s: int = setting(
+        5, low=0, high=300, why="difference between the issuer's clock and ours"
+    )
+    max_policy_bytes: int = setting(
+        4_194_304, low=4_096, high=67_108_864, why="one policy push; about 30,000 bindings"
+    )
+    poll_s: float = setting(30.0, low=0.0, high=300.0, why="longest long poll of the control plane")
+    max_waiting: int = setting(
+        256, low=1, high=65_536, why="agent-opened exchanges that wait for the control plane"
+    )
+    reverse_wait_s: float = setting(
+        30.0, low=0.1, high=600.0, why="until the control plane fetches an agent's exchange"
+    )
+    reverse_answer_s: float = setting(
+        30.0, low=0.1, high=600.0, why="until the control plane answers an agent's exchange"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: the relay's certificate and key, and the CA of agents and control plane."""
+
+    cert_file: str
+    key_file: str
+    ca_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelayConfig:
+    """What `python -m relay --config FILE` reads; port 0 lets the system choose.
+
+    Raises:
+        SettingError: neither or both of [tls] and insecure; insecure beyond loopback.
+    """
+
+    host: str = "127.0.0.1"
+    viewer_port: int = 0
+    agent_port: int = 0
+    control_port: int = 0
+    ops_port: int = 0
+    insecure: bool = False
+    tls: TlsFiles | None = None
+    limits: RelaySettings = field(default_factory=RelaySettings)
+    tunnel: TunnelSettings = field(default_factory=TunnelSettings)
+
+    def __post_init__(self) -> None:
+        if self.insecure and self.host not in LOOPBACK:
+            raise SettingError(
+                f"'insecure' is for loopback only, but host is '{self.host}'; configure [tls]"
+            )
+        if self.insecure == (self.tls is not None):
+            raise SettingError("configure either [tls] or insecure = true")

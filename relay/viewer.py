@@ -1,0 +1,137 @@
+"""The viewers' side: admits a request by its token, path and nothing else, then couples it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from relay.auth import Authenticator, Caller
+from relay.calls import Call
+from relay.connect_errors import ConnectCode, ConnectError, streaming_type
+from relay.coupling import Coupler
+from relay.downlink import answer_error
+from relay.drain import Drain
+from relay.http1 import Http1
+from relay.http_head import Request
+from relay.metrics import Metrics, Reason
+from relay.policy import Policy, PolicyHolder
+from tunnel.capabilities import Capability, Opener
+from tunnel.exchange import REQUEST_HEADERS, Headers, RequestHead, Scope, allowed
+
+
+class ViewerSide:
+    """Answers viewers' requests.
+
+    Args:
+        authenticator, policy, drain, coupler, metrics: the relay's.
+        capabilities: the closed list of RPCs.
+        clock: wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        policy: PolicyHolder,
+        drain: Drain,
+        coupler: Coupler,
+        metrics: Metrics,
+        capabilities: Mapping[str, Capability],
+        clock: Callable[[], float],
+    ) -> None:
+        self._authenticator, self._policy, self._drain = authenticator, policy, drain
+        self._coupler, self._metrics, self._clock = coupler, metrics, clock
+        self._capabilities = capabilities
+
+    async def handle(self, http: Http1, request: Request) -> None:
+        """Answer one request."""
+        try:
+            self._drain.check()
+            await self._coupler.run(self._admit(http, request))
+        except ConnectError as error:
+            self._metrics.reject(error.reason)
+            await answer_error(http, streaming_type(request.get("content-type")), error)
+
+    def _admit(self, http: Http1, request: Request) -> Call:
+        policy = current(self._policy)
+        authorization = request.get("authorization")
+        caller = self._authenticator.viewer(policy, authorization, self._clock())
+        scope, capability = route(request, self._capabilities, "viewer")
+        if not _permitted(policy, caller, scope, capability):
+            # One text for what does not exist and for what the caller may not see.
+            text = "there is no such scope, or no right in it"
+            raise ConnectError(ConnectCode.PERMISSION_DENIED, Reason.FORBIDDEN, text)
+        check_cluster(policy, scope)
+        head = RequestHead(
+            request.method, capability.path, scope, caller.subject, crossing(request)
+        )
+
+        def permitted() -> bool:
+            policy = self._policy.current
+            return policy is not None and _permitted(policy, caller, scope, capability)
+
+        return Call(http, request, head, capability, permitted)
+
+
+def current(holder: PolicyHolder) -> Policy:
+    """Return the policy.
+
+    Raises:
+        ConnectError: UNAVAILABLE: none was pushed yet.
+    """
+    if holder.current is None:
+        text = "the relay has no policy yet"
+        raise ConnectError(ConnectCode.UNAVAILABLE, Reason.NOT_READY, text)
+    return holder.current
+
+
+def route(
+    request: Request, capabilities: Mapping[str, Capability], opener: Opener
+) -> tuple[Scope, Capability]:
+    """Return what a request's path names.
+
+    Raises:
+        ConnectError: NOT_FOUND or UNIMPLEMENTED.
+    """
+    try:
+        scope, path = Scope.from_path(request.target)
+    except ValueError as error:
+        raise ConnectError(ConnectCode.NOT_FOUND, Reason.NOT_FOUND, str(error)) from None
+    capability = capabilities.get(path)
+    if capability is None or capability.opened_by != opener:
+        text = "this RPC does not cross the relay"
+        raise ConnectError(ConnectCode.UNIMPLEMENTED, Reason.UNKNOWN_RPC, text)
+    if request.method != "POST":
+        text = "this RPC is called with POST"
+        raise ConnectError(ConnectCode.UNIMPLEMENTED, Reason.METHOD, text)
+    return scope, capability
+
+
+def check_cluster(policy: Policy, scope: Scope) -> None:
+    """Refuse a cluster that is unknown or disabled.
+
+    Raises:
+        ConnectError: NOT_FOUND.
+    """
+    if (scope.org, scope.cluster) not in policy.clusters:
+        text = "there is no such cluster in this organisation"
+        raise ConnectError(ConnectCode.NOT_FOUND, Reason.UNKNOWN_CLUSTER, text)
+
+
+def crossing(request: Request) -> Headers:
+    """Return the request headers that may cross, each at most once.
+
+    Raises:
+        ConnectError: INVALID_ARGUMENT: one is repeated.
+    """
+    headers = allowed(request.headers, REQUEST_HEADERS)
+    if len({name for name, _ in headers}) < len(headers):
+        text = "a header that must be single is repeated"
+        raise ConnectError(ConnectCode.INVALID_ARGUMENT, Reason.SMUGGLING, text)
+    return headers
+
+
+def _permitted(policy: Policy, caller: Caller, scope: Scope, capability: Capability) -> bool:
+    return (
+        caller.org in (None, scope.org)
+        and not policy.is_revoked(caller.subject, caller.issued_at)
+        and policy.allows(caller.subject, scope, capability.permission)
+    )
