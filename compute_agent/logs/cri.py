@@ -58,6 +58,10 @@ class Splitter:
         torn = lines.pop()
         records, start = [], self._start
         for line in lines:
+            if len(line) > self._max:
+                self._start = start
+                line = self._cut_all(line, records)
+                start = self._start
             end = start + len(line) + 1
             records.append(parse(line, start, end))
             start = end
@@ -72,12 +76,17 @@ class Splitter:
         return [self._cut(line)] if line else []
 
     def _keep(self, torn: bytes, records: list[Record]) -> None:
-        while self._torn_bytes + len(torn) > self._max:
-            records.append(self._cut(torn[: self._max]))
-            torn = torn[self._max :]
+        if self._torn_bytes + len(torn) > self._max:
+            torn = self._cut_all(torn, records)
         if torn:
             self._torn.append(torn)
             self._torn_bytes += len(torn)
+
+    def _cut_all(self, line: bytes, records: list[Record]) -> bytes:
+        while len(line) > self._max:
+            records.append(self._cut(line[: self._max]))
+            line = line[self._max :]
+        return line
 
     def _cut(self, line: bytes) -> Record:
         start = self._start
