@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from relay.auth import AgentIdentity, Authenticator, TokenRefused, refusal
-from relay.drain import Drain
+from relay.auth import AgentIdentity, TokenRefused, refusal
+from relay.core import Core
 from relay.exchanges import Exchanges
-from relay.metrics import Metrics, Reason
-from relay.policy import Policy, PolicyHolder
-from relay.registry import Registry, Tunnel
-from relay.settings import RelaySettings
+from relay.metrics import Reason
+from relay.policy import Policy
+from relay.registry import Tunnel
 from tunnel.errors import Code
 from tunnel.hello import Hello
-from tunnel.journal import Journal
 from tunnel.payload import Payload
 from tunnel.session import Session
 from tunnel.settings import TunnelSettings
@@ -25,32 +21,15 @@ class AgentSide:
     """Serves agents' tunnels.
 
     Args:
-        boot_id: names this life of the relay; goes into HELLO.
-        settings, tunnel_settings, authenticator, policy, registry, exchanges, drain, metrics,
-            journal: the relay's.
-        clock: wall clock, seconds since the epoch.
+        core: the relay's.
+        tunnel_settings: limits of every tunnel.
+        exchanges: where agent-opened exchanges wait.
     """
 
-    def __init__(
-        self,
-        boot_id: str,
-        settings: RelaySettings,
-        tunnel_settings: TunnelSettings,
-        authenticator: Authenticator,
-        policy: PolicyHolder,
-        registry: Registry,
-        exchanges: Exchanges,
-        drain: Drain,
-        metrics: Metrics,
-        journal: Journal,
-        clock: Callable[[], float],
-    ) -> None:
-        self.hello = Hello(org="-", cluster="-", server_id=boot_id)
-        self.settings, self.tunnel_settings = settings, tunnel_settings
-        self.authenticator, self.policy, self.drain = authenticator, policy, drain
-        self.registry, self.exchanges = registry, exchanges
-        self.metrics, self.journal, self.clock = metrics, journal, clock
-        policy.watch(self._recheck)
+    def __init__(self, core: Core, tunnel_settings: TunnelSettings, exchanges: Exchanges) -> None:
+        self.core, self.tunnel_settings, self.exchanges = core, tunnel_settings, exchanges
+        self.hello = Hello(org="-", cluster="-", server_id=core.boot_id)
+        core.policy.watch(self._recheck)
 
     async def serve(self, transport: Transport, peer_uris: tuple[str, ...]) -> None:
         """Run one tunnel until it ends.
@@ -63,14 +42,14 @@ class AgentSide:
 
     def _recheck(self) -> None:
         """End the tunnels that a new policy no longer allows."""
-        policy = self.policy.current
+        policy = self.core.policy.current
         assert policy is not None
-        for tunnel in self.registry.live():
+        for tunnel in self.core.registry.live():
             code = _withdrawn(policy, tunnel.identity)
             if code is not None and tunnel.session is not None:
-                self.metrics.reject(Reason.REVOKED)
+                self.core.metrics.reject(Reason.REVOKED)
                 tunnel.session.close(code)
-        self.registry.forget_lost(lambda tunnel: _withdrawn(policy, tunnel.identity) is None)
+        self.core.registry.forget_lost(lambda tunnel: _withdrawn(policy, tunnel.identity) is None)
 
 
 def _withdrawn(policy: Policy, identity: AgentIdentity) -> Code | None:
@@ -102,17 +81,17 @@ class _AgentTunnel:
             closed = await session.serve(self._handle, task_status=self)
         finally:
             if self._tunnel is not None:
-                side.registry.leave(self._tunnel)
+                side.core.registry.leave(self._tunnel)
         if self._tunnel is None and not self._refused:
-            side.metrics.reject(Reason.HANDSHAKE)
-        side.journal.event("tunnel_closed", code=closed.code.name, by_peer=closed.by_peer)
+            side.core.metrics.reject(Reason.HANDSHAKE)
+        side.core.journal.event("tunnel_closed", code=closed.code.name, by_peer=closed.by_peer)
 
     def started(self, value: Session | None = None) -> None:
         assert value is not None
         assert self._identity is not None
         identity = self._identity
-        self._tunnel = self._side.registry.admit(identity, value)
-        self._side.journal.event(
+        self._tunnel = self._side.core.registry.admit(identity, value)
+        self._side.core.journal.event(
             "tunnel_opened", org=identity.org, cluster=identity.cluster, slot=identity.slot
         )
 
@@ -122,8 +101,8 @@ class _AgentTunnel:
             identity, valid_s = self._judge(hello, token)
         except TokenRefused as error:
             self._refused = True
-            side.metrics.reject(error.reason)
-            side.journal.event("tunnel_refused", reason=str(error.reason))
+            side.core.metrics.reject(error.reason)
+            side.core.journal.event("tunnel_refused", reason=str(error.reason))
             raise refusal(error) from None
         if self._identity is None:
             self._identity = identity
@@ -133,14 +112,16 @@ class _AgentTunnel:
 
     def _judge(self, hello: Hello, token: Payload) -> tuple[AgentIdentity, float]:
         side = self._side
-        policy = side.policy.current
+        policy = side.core.policy.current
         if policy is None:
             raise TokenRefused(Reason.NOT_READY)
-        if side.drain.started.is_set() and self._tunnel is None:
+        if side.core.drain.started.is_set() and self._tunnel is None:
             raise TokenRefused(Reason.DRAINING)
-        if side.registry.count() >= side.settings.max_tunnels and self._tunnel is None:
+        if side.core.registry.count() >= side.core.settings.max_tunnels and self._tunnel is None:
             raise TokenRefused(Reason.TOO_MANY)
-        return side.authenticator.agent(policy, hello, token, self._peer_uris, side.clock())
+        return side.core.authenticator.agent(
+            policy, hello, token, self._peer_uris, side.core.clock()
+        )
 
     async def _handle(self, stream: Stream) -> None:
         assert self._identity is not None

@@ -5,7 +5,6 @@ It never dials, keeps everything in memory, and looks into no body.
 
 from __future__ import annotations
 
-import secrets
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,16 +14,12 @@ import trio
 
 from relay import http1
 from relay.agents import AgentSide
-from relay.auth import Authenticator
-from relay.calls import Calls
 from relay.control import ControlSide
+from relay.core import Core
 from relay.coupling import Coupler
-from relay.drain import Drain
 from relay.exchanges import Exchanges
-from relay.metrics import Metrics, Reason
+from relay.metrics import Reason
 from relay.ops import OpsSide
-from relay.policy import PolicyHolder
-from relay.registry import Registry
 from relay.settings import RelaySettings
 from relay.viewer import ViewerSide
 from tunnel.capabilities import CAPABILITIES, Capability
@@ -62,58 +57,15 @@ class Relay:
         clock: Callable[[], float] = time.time,
         capabilities: Mapping[str, Capability] = CAPABILITIES,
     ) -> None:
-        self.boot_id = secrets.token_hex(8)
-        self.settings, self.metrics = settings, Metrics()
-        self._journal = journal or Journal("relay")
-        self._policy, self._drain = PolicyHolder(), Drain(settings)
-        self._registry = Registry(clock, self.metrics)
-        self._calls = Calls(settings.max_exchanges)
-        self._authenticator = Authenticator(settings, insecure=insecure)
-        exchanges = Exchanges(settings, self.metrics, capabilities)
-        coupler = Coupler(settings, self._registry, self._calls, self.metrics, self._journal)
-        self._viewers = ViewerSide(
-            self._authenticator,
-            self._policy,
-            self._drain,
-            coupler,
-            self.metrics,
-            capabilities,
-            clock,
+        core = Core(
+            settings, insecure=insecure, journal=journal, clock=clock, capabilities=capabilities
         )
-        self._agents = AgentSide(
-            self.boot_id,
-            settings,
-            tunnel_settings,
-            self._authenticator,
-            self._policy,
-            self._registry,
-            exchanges,
-            self._drain,
-            self.metrics,
-            self._journal,
-            clock,
-        )
-        self._control = ControlSide(
-            self.boot_id,
-            settings,
-            self._policy,
-            self._registry,
-            exchanges,
-            self._drain,
-            coupler,
-            self.metrics,
-            capabilities,
-        )
-        self._ops = OpsSide(self.boot_id, self.metrics, self.not_ready)
-        self._policy.watch(self._calls.stop_forbidden)
-        self.metrics.gauge("relay_tunnels", "Live tunnels.", self._registry.count)
-        self.metrics.gauge("relay_exchanges", "Exchanges under way.", lambda: len(self._calls))
-
-    def not_ready(self) -> str:
-        """Why the relay is not ready, "" when it is."""
-        if self._drain.started.is_set():
-            return "draining"
-        return "" if self._policy.current is not None else "no policy yet"
+        self.settings, self.metrics, self._core = settings, core.metrics, core
+        coupler, exchanges = Coupler(core), Exchanges(core)
+        self._viewers = ViewerSide(core, coupler)
+        self._agents = AgentSide(core, tunnel_settings, exchanges)
+        self._control = ControlSide(core, exchanges, coupler)
+        self._ops = OpsSide(core)
 
     async def serve_viewer(self, stream: trio.abc.Stream) -> None:
         """Serve a viewer's connection."""
@@ -128,11 +80,11 @@ class Relay:
             stream: closed at the end.
             peer_uris: URI names of the client's certificate; None asks the TLS stream.
         """
-        if not self._authenticator.is_control(_peer_uris(stream, peer_uris)):
+        if not self._core.authenticator.is_control(_peer_uris(stream, peer_uris)):
             self.metrics.reject(Reason.IDENTITY)
             await trio.aclose_forcefully(stream)
             return
-        common = (("planesplit-relay", self.boot_id),)
+        common = (("planesplit-relay", self._core.boot_id),)
         await self._serve_http("control", stream, self._control.handle, common)
 
     async def serve_ops(self, stream: trio.abc.Stream) -> None:
@@ -148,17 +100,15 @@ class Relay:
             stream: closed at the end.
             peer_uris: URI names of the agent's certificate; None asks the TLS stream.
         """
-        transport = None
         try:
-            with trio.move_on_after(self.settings.handshake_s):
-                transport = await accept_websocket(stream)
-        except TunnelError:
-            pass
-        if transport is None:
-            self.metrics.reject(Reason.HANDSHAKE)
-            await trio.aclose_forcefully(stream)
-            return
-        await self.serve_agent_transport(transport, _peer_uris(stream, peer_uris))
+            transport = await self._upgrade(stream)
+            if transport is None:
+                self.metrics.reject(Reason.HANDSHAKE)
+                await trio.aclose_forcefully(stream)
+            else:
+                await self.serve_agent_transport(transport, _peer_uris(stream, peer_uris))
+        except Exception as error:
+            self.report(error)
 
     async def serve_agent_transport(
         self, transport: Transport, peer_uris: tuple[str, ...] = ()
@@ -177,8 +127,9 @@ class Relay:
 
     async def drain(self) -> None:
         """Leave in order; returns when nothing is under way, at most about `drain_s` later."""
-        self._journal.event("draining", exchanges=len(self._calls))
-        await self._drain.run(self._registry, self._calls)
+        core = self._core
+        core.journal.event("draining", exchanges=len(core.calls))
+        await core.drain.run(core.registry, core.calls)
 
     def report(self, error: Exception) -> None:
         """Count and log a fault of our own: its kind and place, never its message."""
@@ -187,7 +138,15 @@ class Relay:
         self.metrics.add("relay_internal_errors_total")
         last = traceback.extract_tb(error.__traceback__)[-1:]
         where = "/".join(f"{PurePath(f.filename).name}:{f.lineno}" for f in last)
-        self._journal.event("internal_error", kind=type(error).__name__, where=where)
+        self._core.journal.event("internal_error", kind=type(error).__name__, where=where)
+
+    async def _upgrade(self, stream: trio.abc.Stream) -> Transport | None:
+        try:
+            with trio.move_on_after(self.settings.handshake_s):
+                return await accept_websocket(stream)
+        except TunnelError:
+            pass
+        return None
 
     async def _serve_http(
         self,

@@ -7,12 +7,11 @@ The library is imported here, at start: a sealed relay can import nothing later.
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import ExpiredTokenError, JoseError, SecurityWarning
+from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import GuestProtocol, OKPKey
 
 from relay.connect_errors import ConnectCode, ConnectError
@@ -23,7 +22,7 @@ from tunnel.errors import AuthRefused, Code
 from tunnel.hello import Hello
 from tunnel.payload import Payload
 
-ALGORITHMS = ("Ed25519", "EdDSA")  # the second is the first's older name (RFC 9864)
+ALGORITHMS = ("Ed25519",)  # RFC 9864; pinned, whatever a token's header says
 VIEWER_AUDIENCE = "planesplit"
 AGENT_AUDIENCE = "planesplit-tunnel"
 CONTROL_URI = "spiffe://planesplit/control"
@@ -31,8 +30,6 @@ DEMO_SUBJECT = "demo"
 INSECURE_VALID_S = 86_400.0  # there is no token whose expiry could bound it
 
 _SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}")  # what may cross as RequestHead.viewer
-
-warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,19 +11,16 @@ import trio
 
 from relay.calls import Call
 from relay.connect_errors import ConnectCode, ConnectError, streaming_type
+from relay.core import Core
 from relay.coupling import Coupler
 from relay.downlink import answer_error
-from relay.drain import Drain
 from relay.exchanges import Exchange, Exchanges
 from relay.http1 import Http1
 from relay.http_head import Request
-from relay.metrics import Metrics, Reason
-from relay.policy import Policy, PolicyError, PolicyHolder
-from relay.registry import Registry
-from relay.settings import RelaySettings
+from relay.metrics import Reason
+from relay.policy import Policy, PolicyError
 from relay.units import Units
 from relay.viewer import check_cluster, crossing, current, route
-from tunnel.capabilities import Capability
 from tunnel.errors import Code, TunnelError
 from tunnel.events import End
 from tunnel.exchange import RESPONSE_HEADERS, RequestHead, ResponseHead, allowed
@@ -36,33 +33,20 @@ class ControlSide:
     """Answers the control plane's requests.
 
     Args:
-        boot_id: names this life of the relay.
-        settings, policy, registry, exchanges, drain, coupler, metrics: the relay's.
-        capabilities: the closed list of RPCs.
+        core: the relay's.
+        exchanges: where agent-opened exchanges wait.
+        coupler: runs what is admitted.
     """
 
-    def __init__(
-        self,
-        boot_id: str,
-        settings: RelaySettings,
-        policy: PolicyHolder,
-        registry: Registry,
-        exchanges: Exchanges,
-        drain: Drain,
-        coupler: Coupler,
-        metrics: Metrics,
-        capabilities: Mapping[str, Capability],
-    ) -> None:
-        self._boot_id, self._settings, self._policy = boot_id, settings, policy
-        self._registry, self._exchanges, self._drain = registry, exchanges, drain
-        self._coupler, self._metrics, self._capabilities = coupler, metrics, capabilities
+    def __init__(self, core: Core, exchanges: Exchanges, coupler: Coupler) -> None:
+        self._core, self._exchanges, self._coupler = core, exchanges, coupler
 
     async def handle(self, http: Http1, request: Request) -> None:
         """Answer one request."""
         try:
             await self._route(http, request)
         except ConnectError as error:
-            self._metrics.reject(error.reason)
+            self._core.metrics.reject(error.reason)
             await answer_error(http, streaming_type(request.get("content-type")), error)
 
     async def _route(self, http: Http1, request: Request) -> None:
@@ -83,28 +67,28 @@ class ControlSide:
                 raise ConnectError(ConnectCode.NOT_FOUND, Reason.NOT_FOUND, text)
 
     def _admit(self, http: Http1, request: Request) -> Call:
-        self._drain.check()
-        scope, capability = route(request, self._capabilities, "control")
-        check_cluster(current(self._policy), scope)
+        self._core.drain.check()
+        scope, capability = route(request, self._core.capabilities, "control")
+        check_cluster(current(self._core.policy), scope)
         head = RequestHead(request.method, capability.path, scope, SUBJECT, crossing(request))
         return Call(http, request, head, capability, lambda: True)
 
     async def _put_policy(self, http: Http1) -> None:
-        body = await http.whole_body(self._settings.max_policy_bytes)
+        body = await http.whole_body(self._core.settings.max_policy_bytes)
         try:
             policy = Policy.from_json(body)
         except PolicyError as error:
             raise _invalid(str(error)) from None
-        self._policy.set(policy)
+        self._core.policy.set(policy)
         await http.answer(204)
 
     async def _get_tunnels(self, http: Http1, request: Request) -> None:
         since, wait_s = _number(request, "since"), self._wait_s(request)
-        await self._while_there(http, wait_s, lambda: self._registry.news(int(since)))
+        await self._while_there(http, wait_s, lambda: self._core.registry.news(int(since)))
         answer = {
-            "boot": self._boot_id,
-            "version": self._registry.version,
-            "tunnels": self._registry.snapshot(),
+            "boot": self._core.boot_id,
+            "version": self._core.registry.version,
+            "tunnels": self._core.registry.snapshot(),
         }
         await http.answer(200, (("content-type", "application/json"),), json.dumps(answer).encode())
 
@@ -134,7 +118,7 @@ class ControlSide:
                 ("planesplit-path", asked.path),
             ),
         )
-        limits = self._settings
+        limits = self._core.settings
         units = Units(
             hold=False, max_unit_bytes=limits.max_unit_bytes, batch_bytes=limits.batch_bytes
         )
@@ -179,13 +163,15 @@ class ControlSide:
         with trio.move_on_after(wait_s):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_cancel_after, http.gone, nursery.cancel_scope)
-                nursery.start_soon(_cancel_after, self._drain.started.wait, nursery.cancel_scope)
+                nursery.start_soon(
+                    _cancel_after, self._core.drain.started.wait, nursery.cancel_scope
+                )
                 result = await work()
                 nursery.cancel_scope.cancel()
         return result
 
     def _wait_s(self, request: Request) -> float:
-        return min(_number(request, "wait_s"), self._settings.poll_s)
+        return min(_number(request, "wait_s"), self._core.settings.poll_s)
 
 
 async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:

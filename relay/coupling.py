@@ -6,37 +6,28 @@ from contextlib import suppress
 
 import trio
 
-from relay.calls import Call, Calls
+from relay.calls import Call
 from relay.connect_errors import ConnectCode, ConnectError, from_reset
+from relay.core import Core
 from relay.downlink import Downlink
 from relay.http1 import GONE, Stalled
 from relay.http_head import BadRequest
-from relay.metrics import Metrics, Reason
-from relay.registry import Registry, TunnelStream
+from relay.metrics import Reason
+from relay.registry import TunnelStream
 from relay.resume import ResumableCall
-from relay.settings import RelaySettings
 from tunnel.errors import Code, TunnelError
 from tunnel.events import Reset
-from tunnel.journal import Journal
 
 
 class Coupler:
     """Runs admitted calls.
 
     Args:
-        settings, registry, calls, metrics, journal: the relay's.
+        core: the relay's.
     """
 
-    def __init__(
-        self,
-        settings: RelaySettings,
-        registry: Registry,
-        calls: Calls,
-        metrics: Metrics,
-        journal: Journal,
-    ) -> None:
-        self._settings, self._registry, self._calls = settings, registry, calls
-        self._metrics, self._journal = metrics, journal
+    def __init__(self, core: Core) -> None:
+        self._core = core
 
     async def run(self, call: Call) -> None:
         """Run a call to its end, whatever ends it; an answer that cannot be finished is left open.
@@ -45,15 +36,15 @@ class Coupler:
             ConnectError: it could not even begin.
         """
         downlink = Downlink(
-            call, self._settings, self._metrics, hold_units=call.capability.resumable
+            call, self._core.settings, self._core.metrics, hold_units=call.capability.resumable
         )
-        with self._calls.under_way(call):
-            self._metrics.add("relay_exchanges_total", call.capability.opened_by)
+        with self._core.calls.under_way(call):
+            self._core.metrics.add("relay_exchanges_total", call.capability.opened_by)
             await self._supervise(call, downlink)
             ending = await self._finish(call, downlink)
-        self._metrics.add("relay_endings_total", ending)
+        self._core.metrics.add("relay_endings_total", ending)
         scope = call.head.scope
-        self._journal.event(
+        self._core.journal.event(
             "exchange_ended",
             org=scope.org,
             cluster=scope.cluster,
@@ -83,17 +74,17 @@ class Coupler:
                 nursery.cancel_scope.cancel()
 
     async def _resumable(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
-        body = await call.http.whole_body(self._settings.replay_bytes)
-        self._metrics.add("relay_bytes_total", "up", len(body))
+        body = await call.http.whole_body(self._core.settings.replay_bytes)
+        self._core.metrics.add("relay_bytes_total", "up", len(body))
         nursery.start_soon(self._watch, call)
         resumable = ResumableCall(
-            call, body, downlink, self._registry, self._settings, self._metrics
+            call, body, downlink, self._core.registry, self._core.settings, self._core.metrics
         )
         await resumable.run()
 
     async def _direct(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
         """Never kept, never replayed: a write must not happen twice."""
-        stream = self._registry.open(call.head)
+        stream = self._core.registry.open(call.head)
         if stream is None:
             text = "no agent of this cluster is connected"
             raise ConnectError(ConnectCode.UNAVAILABLE, Reason.AGENT_ABSENT, text)
@@ -110,7 +101,7 @@ class Coupler:
         try:
             while piece := await call.http.body():
                 await stream.send(piece)
-                self._metrics.add("relay_bytes_total", "up", len(piece))
+                self._core.metrics.add("relay_bytes_total", "up", len(piece))
             stream.end()
             call.uploaded = True
         except TunnelError:
@@ -132,9 +123,9 @@ class Coupler:
             return "complete"
         if call.error is None:
             return "left"
-        self._metrics.reject(call.error.reason)
+        self._core.metrics.reject(call.error.reason)
         told = False
-        with suppress(*GONE), trio.move_on_after(self._settings.close_s):
+        with suppress(*GONE), trio.move_on_after(self._core.settings.close_s):
             told = await downlink.fail(call.error)
         return "error" if told else "aborted"
 

@@ -6,16 +6,14 @@ The relay never dials, so the control plane asks. What an exchange carries is no
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import trio
 
 from relay.auth import AgentIdentity
-from relay.metrics import Metrics, Reason
+from relay.core import Core
+from relay.metrics import Reason
 from relay.registry import TunnelStream
-from relay.settings import RelaySettings
-from tunnel.capabilities import Capability
 from tunnel.errors import Code
 
 
@@ -41,17 +39,14 @@ class Exchanges:
     """The bounded queue.
 
     Args:
-        settings, metrics: the relay's.
-        capabilities: the closed list of RPCs.
+        core: the relay's.
     """
 
-    def __init__(
-        self, settings: RelaySettings, metrics: Metrics, capabilities: Mapping[str, Capability]
-    ) -> None:
-        self._settings, self._metrics, self._capabilities = settings, metrics, capabilities
+    def __init__(self, core: Core) -> None:
+        self._core = core
         self._ids = itertools.count(1)
         self._fetched: dict[str, Exchange] = {}
-        self._put, self._get = trio.open_memory_channel[Exchange](settings.max_waiting)
+        self._put, self._get = trio.open_memory_channel[Exchange](core.settings.max_waiting)
 
     async def serve(self, identity: AgentIdentity, stream: TunnelStream) -> None:
         """Run one agent-opened stream: wait until it is fetched and answered, or end it."""
@@ -64,7 +59,7 @@ class Exchanges:
         except trio.WouldBlock:
             self._refuse(stream, Code.NOT_READY, Reason.TOO_MANY)
             return
-        self._metrics.add("relay_exchanges_total", "agent")
+        self._core.metrics.add("relay_exchanges_total", "agent")
         try:
             await self._wait(exchange)
         finally:
@@ -85,17 +80,17 @@ class Exchanges:
         return self._fetched.pop(name, None)
 
     async def _wait(self, exchange: Exchange) -> None:
-        with trio.move_on_after(self._settings.reverse_wait_s):
+        with trio.move_on_after(self._core.settings.reverse_wait_s):
             await exchange.fetched.wait()
         if exchange.fetched.is_set():
-            with trio.move_on_after(self._settings.reverse_answer_s):
+            with trio.move_on_after(self._core.settings.reverse_answer_s):
                 await exchange.answered.wait()
         if not exchange.answered.is_set():
             self._refuse(exchange.stream, Code.TIMEOUT, Reason.CONTROL_ABSENT)
 
     def _acceptable(self, identity: AgentIdentity, stream: TunnelStream) -> bool:
         head = stream.request
-        capability = self._capabilities.get(head.path)
+        capability = self._core.capabilities.get(head.path)
         return (
             capability is not None
             and capability.opened_by == "agent"
@@ -103,5 +98,5 @@ class Exchanges:
         )
 
     def _refuse(self, stream: TunnelStream, code: Code, reason: Reason) -> None:
-        self._metrics.reject(reason)
+        self._core.metrics.reject(reason)
         stream.reset(code)

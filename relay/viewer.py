@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from relay.auth import Authenticator, Caller
+from relay.auth import Caller
 from relay.calls import Call
 from relay.connect_errors import ConnectCode, ConnectError, streaming_type
+from relay.core import Core
 from relay.coupling import Coupler
 from relay.downlink import answer_error
-from relay.drain import Drain
 from relay.http1 import Http1
 from relay.http_head import Request
-from relay.metrics import Metrics, Reason
+from relay.metrics import Reason
 from relay.policy import Policy, PolicyHolder
 from tunnel.capabilities import Capability, Opener
 from tunnel.exchange import REQUEST_HEADERS, Headers, RequestHead, Scope, allowed
@@ -22,39 +22,27 @@ class ViewerSide:
     """Answers viewers' requests.
 
     Args:
-        authenticator, policy, drain, coupler, metrics: the relay's.
-        capabilities: the closed list of RPCs.
-        clock: wall clock, seconds since the epoch.
+        core: the relay's.
+        coupler: runs what is admitted.
     """
 
-    def __init__(
-        self,
-        authenticator: Authenticator,
-        policy: PolicyHolder,
-        drain: Drain,
-        coupler: Coupler,
-        metrics: Metrics,
-        capabilities: Mapping[str, Capability],
-        clock: Callable[[], float],
-    ) -> None:
-        self._authenticator, self._policy, self._drain = authenticator, policy, drain
-        self._coupler, self._metrics, self._clock = coupler, metrics, clock
-        self._capabilities = capabilities
+    def __init__(self, core: Core, coupler: Coupler) -> None:
+        self._core, self._coupler = core, coupler
 
     async def handle(self, http: Http1, request: Request) -> None:
         """Answer one request."""
         try:
-            self._drain.check()
+            self._core.drain.check()
             await self._coupler.run(self._admit(http, request))
         except ConnectError as error:
-            self._metrics.reject(error.reason)
+            self._core.metrics.reject(error.reason)
             await answer_error(http, streaming_type(request.get("content-type")), error)
 
     def _admit(self, http: Http1, request: Request) -> Call:
-        policy = current(self._policy)
+        policy = current(self._core.policy)
         authorization = request.get("authorization")
-        caller = self._authenticator.viewer(policy, authorization, self._clock())
-        scope, capability = route(request, self._capabilities, "viewer")
+        caller = self._core.authenticator.viewer(policy, authorization, self._core.clock())
+        scope, capability = route(request, self._core.capabilities, "viewer")
         if not _permitted(policy, caller, scope, capability):
             # One text for what does not exist and for what the caller may not see.
             text = "there is no such scope, or no right in it"
@@ -65,7 +53,7 @@ class ViewerSide:
         )
 
         def permitted() -> bool:
-            policy = self._policy.current
+            policy = self._core.policy.current
             return policy is not None and _permitted(policy, caller, scope, capability)
 
         return Call(http, request, head, capability, permitted)

@@ -1,0 +1,57 @@
+"""What all sides of one relay share. Everything is in memory, and nothing of it is payload."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+
+from relay.auth import Authenticator
+from relay.calls import Calls
+from relay.drain import Drain
+from relay.metrics import Metrics
+from relay.policy import PolicyHolder
+from relay.registry import Registry
+from relay.settings import RelaySettings
+from tunnel.capabilities import CAPABILITIES, Capability
+from tunnel.journal import Journal
+
+
+class Core:
+    """Shared state of one relay.
+
+    Args:
+        settings: limits.
+        insecure: no tokens, no certificates, one fixed demo subject; for loopback only.
+        journal: where events go.
+        clock: wall clock, seconds since the epoch.
+        capabilities: the closed list of RPCs.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        *,
+        insecure: bool = False,
+        journal: Journal | None = None,
+        clock: Callable[[], float] = time.time,
+        capabilities: Mapping[str, Capability] = CAPABILITIES,
+    ) -> None:
+        self.boot_id = secrets.token_hex(8)  # names this life of the relay
+        self.settings, self.clock, self.capabilities = settings, clock, capabilities
+        self.journal = journal or Journal("relay")
+        self.metrics = Metrics()
+        self.authenticator = Authenticator(settings, insecure=insecure)
+        self.policy = PolicyHolder()
+        self.registry = Registry(clock, self.metrics)
+        self.calls = Calls(settings.max_exchanges)
+        self.drain = Drain(settings)
+        self.policy.watch(self.calls.stop_forbidden)
+        self.metrics.gauge("relay_tunnels", "Live tunnels.", self.registry.count)
+        self.metrics.gauge("relay_exchanges", "Exchanges under way.", lambda: len(self.calls))
+
+    def not_ready(self) -> str:
+        """Why the relay is not ready, "" when it is."""
+        if self.drain.started.is_set():
+            return "draining"
+        return "" if self.policy.current is not None else "no policy yet"
