@@ -1,0 +1,75 @@
+"""The control plane as a process."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from control_stub.app import control_plane, read_secrets
+from control_stub.server import HttpServer, open_listener
+from control_stub.settings import ControlSettings, load_settings
+from tunnel import process
+from tunnel.journal import Journal, tame_loggers
+from tunnel.settings import SettingError
+from tunnel.tls import server_context
+
+PURPOSE = "Control plane: public API, token issuer, metadata store; dials the relay."
+UNUSABLE_EXIT = 3
+
+
+def start(table: dict[str, Any]) -> int:
+    """Run a control plane until it is signalled; return the exit code."""
+    tame_loggers()
+    settings = load_settings(table)
+    secrets = read_secrets(settings)
+    context = _context(settings)
+    try:
+        return trio.run(_serve, settings, secrets, context)
+    except OSError as error:
+        sys.stderr.write(
+            f"control_stub: cannot listen on {settings.host}:{settings.port} or use "
+            f"'{settings.db_file}': {error.strerror}\n"
+        )
+        return UNUSABLE_EXIT
+
+
+def _context(settings: ControlSettings) -> ssl.SSLContext | None:
+    if settings.insecure or settings.tls is None:
+        return None
+    try:
+        return server_context(settings.tls.cert_file, settings.tls.key_file)
+    except (OSError, ssl.SSLError):
+        raise SettingError(
+            f"setting 'tls' names '{settings.tls.cert_file}' and '{settings.tls.key_file}', which "
+            "cannot be used; both must be readable PEM files that belong together"
+        ) from None
+
+
+async def _serve(
+    settings: ControlSettings, secrets: Mapping[str, str], context: ssl.SSLContext | None
+) -> int:
+    listener = await open_listener(settings.host, settings.port)
+    port = listener.socket.getsockname()[1]
+    scheme = "http" if context is None else "https"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = settings.public_url.rstrip("/") or f"{scheme}://{host}:{port}"
+    journal = Journal("control_stub")
+    async with control_plane(settings, secrets, url, journal=journal) as plane:
+        server = HttpServer(plane.asgi, settings.http, context)
+        stopping = trio.Event()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(server.serve, listener, stopping)
+            process.announce(port=port)
+            journal.event("ready", port=port, tls=context is not None)
+            await process.until_signalled()
+            journal.event("stopping")
+            stopping.set()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(process.main("control_stub", PURPOSE, start))

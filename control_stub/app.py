@@ -1,0 +1,183 @@
+"""The control plane, put together: API, issuer, store and the dealings with the relay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import trio
+from flyteidl2.auth import auth_service_pb2, identity_pb2
+from flyteidl2.cluster import service_pb2 as cluster_pb2
+from flyteidl2.project import project_service_pb2
+from flyteidl2.task import task_service_pb2
+from flyteidl2.workflow import run_service_pb2
+
+from control_stub import directory, web
+from control_stub.assignments import Assigner
+from control_stub.client_auth import Buckets, hash_secret
+from control_stub.directory import Binding
+from control_stub.identity import DEMO_SUBJECT, Access
+from control_stub.issuer import Issuer
+from control_stub.notices import Notices
+from control_stub.oauth import TokenEndpoint
+from control_stub.policy import Policy
+from control_stub.relay_client import RelayClient
+from control_stub.relay_link import RelayLink, relay_http
+from control_stub.reports import Reports
+from control_stub.services.clusters import ClusterService
+from control_stub.services.desk import Desk
+from control_stub.services.identity import AuthMetadataService, IdentityService
+from control_stub.services.projects import ProjectService
+from control_stub.services.runs import RunService
+from control_stub.services.tasks import TaskService
+from control_stub.settings import ANY, ControlSettings
+from control_stub.store import Store
+from tunnel.journal import Journal
+from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, connect_app
+from tunnel.settings import SettingError
+
+
+class ControlPlane:
+    """A running control plane.
+
+    Args:
+        asgi: the public API: Connect services, OAuth, health.
+    """
+
+    def __init__(self, asgi: AsgiApp, store: Store, policy: Policy, link: RelayLink) -> None:
+        self.asgi = asgi
+        self._store, self._policy, self._link = store, policy, link
+
+    @property
+    def ready(self) -> bool:
+        """Whether the relay has our policy, so that agents and viewers are let in."""
+        return self._link.ready
+
+    async def revoke(self, subject: str, not_before_s: int) -> None:
+        """Refuse a subject's tokens that were issued before, here and at the relay."""
+        await self._store.call(directory.revoke, subject, not_before_s)
+        await self._policy.reload()
+
+
+@asynccontextmanager
+async def control_plane(
+    settings: ControlSettings,
+    secrets: Mapping[str, str],
+    url: str,
+    *,
+    journal: Journal,
+    clock: Callable[[], float] = time.time,
+    threaded: bool = True,
+    relay_transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[ControlPlane]:
+    """Run a control plane for as long as the context is open.
+
+    Args:
+        secrets: client id -> secret of every configured app; only hashes are kept.
+        url: how clients reach us, the tokens' issuer.
+        clock: seconds since the epoch.
+        threaded: False for simulated time (see Store).
+        relay_transport: replaces the network on the way to the relay, in one process.
+    """
+    store = Store(settings.db_file, threaded=threaded)
+    try:
+        await _bootstrap(store, settings, secrets, int(clock() * 1e9))
+        keys = await store.call(directory.signing_keys)
+        issuer = Issuer(url, keys, token_s=settings.limits.token_s, clock=clock)
+        notices = Notices()
+        policy = Policy(store, notices, clock)
+        await policy.reload()
+        demo_org = settings.demo_org if settings.insecure else ""
+        access = Access(issuer, policy, clock, demo_org)
+        desk = Desk(settings, store, access, notices, journal, clock)
+        async with relay_http(settings, relay_transport) as http, trio.open_nursery() as nursery:
+            link = RelayLink(http, notices, settings.limits, journal)
+            assigner = Assigner(desk, link)
+            relay = RelayClient(desk, link, policy, issuer, Reports(desk), assigner)
+            nursery.start_soon(relay.run)
+            nursery.start_soon(assigner.run)
+            yield ControlPlane(_asgi(desk, issuer, link), store, policy, link)
+            nursery.cancel_scope.cancel()
+    finally:
+        store.close()
+
+
+def read_secrets(settings: ControlSettings) -> dict[str, str]:
+    """Read the secret of every app.
+
+    Raises:
+        SettingError: a file is missing or empty.
+    """
+    secrets = {}
+    for index, app in enumerate(settings.apps):
+        try:
+            secret = Path(app.secret_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            secret = ""
+        if not secret:
+            raise SettingError(
+                f"setting 'apps[{index}].secret_file' is '{app.secret_file}', which is missing or "
+                "empty; write the client's secret into it"
+            )
+        secrets[app.client_id] = secret
+    return secrets
+
+
+async def _bootstrap(
+    store: Store, settings: ControlSettings, secrets: Mapping[str, str], now_ns: int
+) -> None:
+    await store.call(directory.bootstrap, settings.orgs, now_ns)
+    for app in settings.apps:
+        await store.call(directory.put_app, app, hash_secret(secrets[app.client_id]))
+    if settings.insecure:
+        demo = Binding(DEMO_SUBJECT, "Admin", settings.demo_org, ANY, ANY)
+        await store.call(directory.bind, DEMO_SUBJECT, [demo])
+    if not await store.call(directory.signing_keys):
+        await store.call(directory.put_signing_key, *Issuer.new_key(), now_ns)
+
+
+def _asgi(desk: Desk, issuer: Issuer, link: RelayLink) -> AsgiApp:
+    limits = desk.settings.limits
+    buckets = Buckets(limits.token_rate, limits.token_burst, trio.current_time)
+    endpoints: dict[tuple[str, str], web.Endpoint] = {
+        ("POST", "/oauth2/token"): TokenEndpoint(desk.store, issuer, buckets, desk.journal),
+        ("GET", "/.well-known/jwks.json"): web.fixed(issuer.jwks),
+        ("GET", "/.well-known/openid-configuration"): web.fixed(issuer.metadata),
+        ("GET", "/.well-known/oauth-authorization-server"): web.fixed(issuer.metadata),
+        ("GET", "/livez"): _health(lambda: True),
+        ("GET", "/readyz"): _health(lambda: link.ready),
+    }
+    return web.routes(endpoints, _services(desk, issuer))
+
+
+def _services(desk: Desk, issuer: Issuer) -> AsgiApp:
+    identities = identity_pb2.DESCRIPTOR.services_by_name["IdentityService"]
+    metadata = auth_service_pb2.DESCRIPTOR.services_by_name["AuthMetadataService"]
+    projects = project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"]
+    all_runs = run_service_pb2.DESCRIPTOR.services_by_name["RunService"]
+    all_tasks = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"]
+    clusters = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
+
+    def failed(path: str, error: Exception) -> None:
+        desk.journal.event("rpc_failed", path=path, error=type(error).__name__)
+
+    return connect_app(
+        (identities, IdentityService(desk)),
+        (metadata, AuthMetadataService(issuer)),
+        (projects, ProjectService(desk)),
+        (all_runs, RunService(desk)),
+        (all_tasks, TaskService(desk)),
+        (clusters, ClusterService(desk)),
+        on_error=failed,
+    )
+
+
+def _health(check: Callable[[], bool]) -> web.Endpoint:
+    async def endpoint(_scope: AsgiScope, _receive: AsgiReceive) -> web.Answer:
+        healthy = check()
+        return (200 if healthy else 503), {"ok": healthy}, {"cache-control": "no-store"}
+
+    return endpoint

@@ -1,0 +1,144 @@
+"""Hands runs to their clusters and takes them back: tried again until the agent has acknowledged.
+
+The agent treats a repeated assignment or abort as the first one.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from control_stub import runs, tasks
+from control_stub.relay_link import RelayAway, RelayLink, RpcFailed
+from control_stub.runs import ROOT_ACTION, Run, RunKey
+from control_stub.services.desk import OPEN_RUNS, Desk
+from tunnel.capabilities import ABORT, ASSIGN
+from tunnel.exchange import Scope
+from tunnel.messages import planesplit_v1_pb2 as wire
+
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 5.0  # a cluster that comes back is told at once; this is for what nobody announces
+
+# What no repetition will change. NOT_FOUND and UNAVAILABLE are also a relay without that tunnel.
+_FINAL = frozenset(
+    {
+        "invalid_argument",
+        "failed_precondition",
+        "permission_denied",
+        "unimplemented",
+        "out_of_range",
+    }
+)
+
+
+class Assigner:
+    """Works through the runs that their clusters must be told about, a bounded number at once."""
+
+    def __init__(self, desk: Desk, link: RelayLink) -> None:
+        self._desk, self._link = desk, link
+        self._busy: dict[RunKey, str] = {}
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        at_once = self._desk.settings.limits.assignments
+        async with trio.open_nursery() as nursery:
+            while True:
+                due = self._desk.notices.event(OPEN_RUNS)
+                free = at_once - len(self._busy)
+                for run in await self._desk.store.call(runs.open_runs, list(self._busy), free):
+                    self._busy[run.key] = run.cluster
+                    nursery.start_soon(self._tell, run.key)
+                await due.wait()
+
+    def retry(self, org: str, cluster: str) -> None:
+        """Try a cluster's runs again now."""
+        for key, where in self._busy.items():
+            if (key.org, where) == (org, cluster):
+                self._desk.notices.touch(key)
+
+    async def _tell(self, key: RunKey) -> None:
+        pause_s = FIRST_PAUSE_S
+        try:
+            while True:
+                woken = self._desk.notices.event(key)
+                run = await self._desk.store.call(runs.get, key)
+                if run is None or not _is_open(run):
+                    return
+                try:
+                    await (self._abort(run) if run.abort_at else self._assign(run))
+                except RelayAway:
+                    with trio.move_on_after(pause_s):
+                        await woken.wait()
+                    pause_s = min(pause_s * 2, MAX_PAUSE_S)
+        finally:
+            del self._busy[key]
+            self._desk.notices.touch(OPEN_RUNS)
+
+    async def _assign(self, run: Run) -> None:
+        spec = await self._desk.store.call(tasks.get_spec, run.digest)
+        container = spec.task_template.container
+        request = wire.AssignRequest(
+            action=_action(run.key),
+            container=wire.Container(
+                image=container.image,
+                command=container.command,
+                args=container.args,
+                env={pair.key: pair.value for pair in container.env},
+            ),
+        )
+        await self._desk.store.call(runs.offered, run.key, self._desk.now_ns())
+        try:
+            await self._link.call(_scope(run), ASSIGN, request, wire.AssignResponse)
+        except RpcFailed as failure:
+            if failure.code not in _FINAL:
+                raise RelayAway from None
+            error = f"the cluster refused the task: {failure.code}"
+            await self._desk.store.call(runs.refused, run.key, error, self._desk.now_ns())
+            self._ended("run_refused", run)
+        else:
+            await self._desk.store.call(runs.assigned, run.key, self._desk.now_ns())
+            self._desk.journal.event("run_assigned", org=run.key.org, run=run.key.run)
+
+    async def _abort(self, run: Run) -> None:
+        if not run.offered_at:
+            await self._aborted(run)
+            return
+        request = wire.AbortRequest(action=_action(run.key), reason=run.abort_reason)
+        try:
+            await self._link.call(_scope(run), ABORT, request, wire.AbortResponse)
+        except RpcFailed as failure:
+            if failure.code not in _FINAL:
+                raise RelayAway from None
+            await self._aborted(run)
+            return
+        await self._desk.store.call(runs.abort_sent, run.key, self._desk.now_ns())
+        if not run.assigned_at:
+            # The offer was never acknowledged, so the agent may have had nothing to end or report.
+            await self._aborted(run)
+
+    async def _aborted(self, run: Run) -> None:
+        await self._desk.store.call(runs.aborted, run.key, self._desk.now_ns())
+        self._ended("run_aborted", run)
+
+    def _ended(self, event: str, run: Run) -> None:
+        self._desk.journal.event(event, org=run.key.org, run=run.key.run, cluster=run.cluster)
+        self._desk.notices.touch(run.key)
+
+
+def _is_open(run: Run) -> bool:
+    """Whether the cluster must still be told something."""
+    return not run.done and not (run.abort_sent_at if run.abort_at else run.assigned_at)
+
+
+def _scope(run: Run) -> Scope:
+    return Scope(run.key.org, run.key.project, run.key.domain, run.cluster)
+
+
+def _action(key: RunKey) -> wire.Action:
+    return wire.Action(
+        org=key.org,
+        project=key.project,
+        domain=key.domain,
+        run=key.run,
+        action=ROOT_ACTION,
+        attempt=1,
+    )

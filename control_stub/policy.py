@@ -1,0 +1,74 @@
+"""Who may do what, in memory: what every RPC is checked against and what the relay is pushed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from control_stub import directory
+from control_stub.directory import Binding, Cluster
+from control_stub.issuer import Issuer
+from control_stub.notices import Notices
+from control_stub.settings import ANY
+from control_stub.store import Store
+
+POLICY = "policy"  # notice: the relay must be told again
+
+# The roles, least to most, and what each may do.
+PERMISSIONS: dict[str, frozenset[str]] = {
+    "Viewer": frozenset({"view"}),
+    "Contributor": frozenset({"view", "run"}),
+    "Admin": frozenset({"view", "run", "manage"}),
+}
+
+
+class Policy:
+    """A copy of the store's roles, clusters and revocations.
+
+    Args:
+        clock: seconds since the epoch; versions grow with it, so they grow over restarts too.
+    """
+
+    def __init__(self, store: Store, notices: Notices, clock: Callable[[], float]) -> None:
+        self._store, self._notices, self._clock = store, notices, clock
+        self.version = 0
+        self._bindings: list[Binding] = []
+        self._clusters: list[Cluster] = []
+        self._revoked: dict[str, int] = {}
+
+    async def reload(self) -> None:
+        """Read everything again and wake those who wait for POLICY."""
+        self._bindings = await self._store.call(directory.bindings)
+        self._clusters = await self._store.call(directory.clusters)
+        self._revoked = await self._store.call(directory.revoked)
+        self.version = max(self.version + 1, int(self._clock() * 1000))
+        self._notices.touch(POLICY)
+
+    def allows(
+        self, subject: str, permission: str, org: str, project: str | None, domain: str | None
+    ) -> bool:
+        """Whether a subject's roles give a permission; None asks for any project or domain."""
+        return any(
+            permission in PERMISSIONS[binding.role]
+            for binding in self._bindings
+            if (binding.subject, binding.org) == (subject, org)
+            and (project is None or binding.project in (ANY, project))
+            and (domain is None or binding.domain in (ANY, domain))
+        )
+
+    def is_revoked(self, subject: str, issued_at_s: int) -> bool:
+        """Whether a token of a subject no longer counts."""
+        return issued_at_s < self._revoked.get(subject, 0)
+
+    def document(self, issuer: Issuer) -> dict[str, Any]:
+        """Return what the relay's private listener is pushed."""
+        return {
+            "version": self.version,
+            "issuer": issuer.url,
+            "jwks": issuer.jwks(),
+            "bindings": [binding._asdict() for binding in self._bindings],
+            "clusters": [
+                {"org": c.org, "cluster": c.cluster, "enabled": c.enabled} for c in self._clusters
+            ],
+            "revoked": self._revoked,
+        }

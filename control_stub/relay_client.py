@@ -1,0 +1,137 @@
+"""What the control plane does with the relay: pushes policy, pulls tunnels and agents' reports.
+
+It always dials; the relay never does.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import trio
+
+from control_stub import directory
+from control_stub.assignments import Assigner
+from control_stub.issuer import Issuer
+from control_stub.policy import POLICY, Policy
+from control_stub.relay_link import RelayAway, RelayLink
+from control_stub.reports import Reports
+from control_stub.services.desk import Desk
+
+_EXCHANGE = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class RelayClient:
+    """Runs the loops that keep relay and store in agreement."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        link: RelayLink,
+        policy: Policy,
+        issuer: Issuer,
+        reports: Reports,
+        assigner: Assigner,
+    ) -> None:
+        self._desk, self._link, self._policy, self._issuer = desk, link, policy, issuer
+        self._reports, self._assigner = reports, assigner
+        self._poll_s = desk.settings.limits.poll_s
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._push_policy)
+            nursery.start_soon(self._pull_tunnels)
+            for _ in range(self._desk.settings.limits.exchanges):
+                nursery.start_soon(self._pull_exchanges)
+
+    async def _push_policy(self) -> None:
+        while True:
+            due = self._desk.notices.event(POLICY)  # taken before reading the policy
+            document = self._policy.document(self._issuer)
+            try:
+                response = await self._link.request("PUT", "/v1/policy", json=document)
+                if response.status_code != 204:
+                    raise RelayAway
+            except RelayAway:
+                await self._link.pause()
+                continue
+            self._link.informed(response)
+            self._desk.journal.event("policy_pushed", version=document["version"])
+            await due.wait()
+
+    async def _pull_tunnels(self) -> None:
+        since = 0
+        while True:
+            try:
+                response = await self._link.request(
+                    "GET",
+                    "/v1/tunnels",
+                    wait_s=self._poll_s,
+                    params={"since": since, "wait_s": self._poll_s},
+                )
+                since, online = _tunnels(response.status_code, response)
+            except RelayAway:
+                since = 0  # another relay may answer next, and it counts from the start
+                await self._link.pause()
+                continue
+            changes = await self._desk.store.call(directory.set_tunnels, online)
+            for org, cluster, state in changes:
+                self._desk.journal.event("cluster_state", org=org, cluster=cluster, state=state)
+                if state == "ONLINE":
+                    self._assigner.retry(org, cluster)
+
+    async def _pull_exchanges(self) -> None:
+        while True:
+            try:
+                response = await self._link.request(
+                    "GET",
+                    "/v1/exchanges/next",
+                    wait_s=self._poll_s,
+                    params={"wait_s": self._poll_s},
+                )
+                if response.status_code == 200:
+                    await self._answer(response)
+                elif response.status_code != 204:
+                    raise RelayAway
+            except RelayAway:
+                await self._link.pause()
+
+    async def _answer(self, exchange: Any) -> None:
+        headers = exchange.headers
+        exchange_id = headers.get("planesplit-exchange", "")
+        if not _EXCHANGE.fullmatch(exchange_id):
+            raise RelayAway
+        answer = await self._reports.answer(
+            org=headers.get("planesplit-org", ""),
+            cluster=headers.get("planesplit-cluster", ""),
+            path=headers.get("planesplit-path", ""),
+            content_type=headers.get("content-type", "application/proto"),
+            body=exchange.content,
+        )
+        await self._link.request(
+            "POST",
+            f"/v1/exchanges/{exchange_id}",
+            content=answer.content,
+            headers={
+                "content-type": answer.headers.get("content-type", "application/json"),
+                "planesplit-status": str(answer.status_code),
+            },
+        )
+
+
+def _tunnels(status: int, response: Any) -> tuple[int, dict[tuple[str, str], int]]:
+    """Read the relay's tunnels: their version, and which clusters are online since when (ns)."""
+    online: dict[tuple[str, str], int] = {}
+    try:
+        if status != 200:
+            raise ValueError
+        document = response.json()
+        for tunnel in document["tunnels"]:
+            if tunnel["state"] == "ONLINE":
+                key = (str(tunnel["org"]), str(tunnel["cluster"]))
+                since_ns = int(tunnel["since_s"] * 1e9)
+                online[key] = min(since_ns, online.get(key, since_ns))
+        return int(document["version"]), online
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise RelayAway from None

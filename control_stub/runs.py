@@ -1,0 +1,218 @@
+"""Queries on runs and their phases. Every run has one action, `a0`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from control_stub.phases import ABORTED, FAILED, QUEUED, Report
+
+ROOT_ACTION = "a0"
+MAX_ATTEMPTS = 100  # an attempt is at most as many rows as there are phases
+
+
+class RunKey(NamedTuple):
+    """What names a run."""
+
+    org: str
+    project: str
+    domain: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A row of `runs`; times in nanoseconds since the epoch, 0 for never.
+
+    `offered_at`: its cluster may have heard of it; `assigned_at`: its cluster has said so.
+    """
+
+    key: RunKey
+    cluster: str
+    task_name: str
+    task_version: str
+    digest: str
+    created_by: str
+    created_at: int
+    updated_at: int
+    offered_at: int
+    assigned_at: int
+    abort_at: int
+    abort_by: str
+    abort_reason: str
+    abort_sent_at: int
+    error: str
+    attempt: int
+    phase: int
+    done: bool
+
+
+class NewRun(NamedTuple):
+    """What the control plane knows of a run when it is made."""
+
+    key: RunKey
+    cluster: str
+    task_name: str
+    task_version: str
+    digest: str
+    created_by: str
+
+
+def create(db: sqlite3.Connection, new: NewRun, now_ns: int) -> bool:
+    """Insert a run that is queued; False if its name is taken."""
+    values = (*new.key, *new[1:], now_ns, now_ns)
+    made = db.execute(
+        "INSERT OR IGNORE INTO runs (org, project, domain, run, cluster, task_name, task_version,"
+        " digest, created_by, created_at, updated_at, abort_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+        values,
+    )
+    if made.rowcount == 0:
+        return False
+    _merge(db, new.key, [Report(1, QUEUED, 0, now_ns)], now_ns)
+    return True
+
+
+def get(db: sqlite3.Connection, key: RunKey) -> Run | None:
+    """Return a run."""
+    row = db.execute(
+        "SELECT * FROM runs WHERE org = ? AND project = ? AND domain = ? AND run = ?", key
+    ).fetchone()
+    return None if row is None else from_row(row)
+
+
+def reports(db: sqlite3.Connection, key: RunKey) -> list[Report]:
+    """Return what is known of a run's phases, in the order of attempts and phases."""
+    rows = db.execute(
+        "SELECT * FROM phases WHERE org = ? AND project = ? AND domain = ? AND run = ?"
+        " AND action = ?",
+        (*key, ROOT_ACTION),
+    ).fetchall()
+    return sorted((_report(row) for row in rows), key=lambda report: report.order)
+
+
+def open_runs(db: sqlite3.Connection, skip: Iterable[RunKey], limit: int) -> list[Run]:
+    """Return runs that a cluster must still be told about, oldest first."""
+    skipped = set(skip)
+    rows = db.execute(
+        "SELECT * FROM runs WHERE done = 0 AND ((abort_at = 0 AND assigned_at = 0)"
+        " OR (abort_at > 0 AND abort_sent_at = 0)) ORDER BY created_at LIMIT ?",
+        (limit + len(skipped),),
+    )
+    found = (from_row(row) for row in rows.fetchall())
+    return [run for run in found if run.key not in skipped][:limit]
+
+
+def offered(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
+    """Note, before it is sent, that a run is offered to its cluster."""
+    _update(db, key, offered_at=now_ns)
+
+
+def assigned(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
+    """Note that the cluster has acknowledged a run."""
+    _update(db, key, assigned_at=now_ns)
+
+
+def request_abort(
+    db: sqlite3.Connection, key: RunKey, subject: str, reason: str, now_ns: int
+) -> None:
+    """Note who wants a run to end and why; the first one counts."""
+    run = get(db, key)
+    if run is not None and not run.done and not run.abort_at:
+        _update(db, key, abort_at=now_ns, abort_by=subject, abort_reason=reason, updated_at=now_ns)
+
+
+def abort_sent(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
+    """Note that the cluster has acknowledged an abort; its report ends the run."""
+    _update(db, key, abort_sent_at=now_ns)
+
+
+def aborted(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
+    """End a run that no cluster has."""
+    _merge(db, key, [Report(1, ABORTED, 0, now_ns)], now_ns)
+
+
+def refused(db: sqlite3.Connection, key: RunKey, error: str, now_ns: int) -> None:
+    """End a run that its cluster will never accept."""
+    _update(db, key, error=error)
+    _merge(db, key, [Report(1, FAILED, 0, now_ns)], now_ns)
+
+
+def record(
+    db: sqlite3.Connection,
+    cluster: tuple[str, str],
+    events: Sequence[tuple[RunKey, Report]],
+    now_ns: int,
+) -> set[RunKey]:
+    """Merge what an agent reported; return the runs that are its own.
+
+    Args:
+        cluster: org and cluster that reported; what it says of others' runs is ignored.
+    """
+    by_run: dict[RunKey, list[Report]] = {}
+    for key, report in events:
+        by_run.setdefault(key, []).append(report)
+    own = {key for key in by_run if _belongs(db, key, cluster)}
+    for key in own:
+        _merge(db, key, by_run[key], now_ns)
+    return own
+
+
+def _belongs(db: sqlite3.Connection, key: RunKey, cluster: tuple[str, str]) -> bool:
+    run = get(db, key)
+    return run is not None and (run.key.org, run.cluster) == cluster
+
+
+def _merge(db: sqlite3.Connection, key: RunKey, news: Iterable[Report], now_ns: int) -> None:
+    known = {(report.attempt, report.phase): report for report in reports(db, key)}
+    changed = False
+    for report in news:
+        old = known.get((report.attempt, report.phase))
+        if old is None or report.replaces(old):
+            known[report.attempt, report.phase] = report
+            _put(db, key, report)
+            changed = True
+    if not changed:
+        return
+    current = max(known.values(), key=lambda report: report.order)
+    _update(
+        db,
+        key,
+        attempt=current.attempt,
+        phase=current.phase,
+        done=current.done,
+        updated_at=now_ns,
+    )
+
+
+def _update(db: sqlite3.Connection, key: RunKey, **columns: int | str) -> None:
+    assignments = ", ".join(f"{name} = ?" for name in columns)
+    db.execute(
+        f"UPDATE runs SET {assignments}"  # noqa: S608 - our own names
+        " WHERE org = ? AND project = ? AND domain = ? AND run = ?",
+        (*columns.values(), *key),
+    )
+
+
+def _put(db: sqlite3.Connection, key: RunKey, report: Report) -> None:
+    known = report.exit_code is not None
+    db.execute(
+        "INSERT OR REPLACE INTO phases (org, project, domain, run, action, attempt, phase,"
+        " sequence, at, exit_code, has_exit_code, pod) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*key, ROOT_ACTION, *report[:4], report.exit_code or 0, known, report.pod),
+    )
+
+
+def _report(row: sqlite3.Row) -> Report:
+    exit_code = row["exit_code"] if row["has_exit_code"] else None
+    return Report(row["attempt"], row["phase"], row["sequence"], row["at"], exit_code, row["pod"])
+
+
+def from_row(row: sqlite3.Row) -> Run:
+    """Make a run of its row."""
+    fields = dict(row)
+    key = RunKey(*(fields.pop(name) for name in RunKey._fields))
+    fields["done"] = bool(fields["done"])
+    return Run(key=key, **fields)

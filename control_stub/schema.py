@@ -1,0 +1,124 @@
+"""The metadata store's tables.
+
+No column can hold payload: names are checked identifiers, everything else is a number, except the
+few columns in USER_TEXT. Those hold what the control plane is meant to know: task specifications
+(image, command, environment), error messages and the reason of an abort. They can carry text that
+a user wrote, and are stored; say so wherever residency is described.
+"""
+
+from __future__ import annotations
+
+_IDENTIFIER = "TEXT NOT NULL CHECK (length({0}) <= 256 AND {0} NOT GLOB '*[^A-Za-z0-9._:@/*-]*')"
+_NUMBER = "INTEGER NOT NULL DEFAULT 0"
+_TIME = "INTEGER NOT NULL DEFAULT 0"  # nanoseconds since the epoch, 0 for never
+_TEXT = "TEXT NOT NULL DEFAULT '' CHECK (length({0}) <= 1024)"
+_BLOB = "BLOB NOT NULL CHECK (length({0}) <= 1048576)"
+_SECRET = "TEXT NOT NULL CHECK (length({0}) <= 1024)"  # noqa: S105 - a column's type
+
+_RUN = {"org": _IDENTIFIER, "project": _IDENTIFIER, "domain": _IDENTIFIER, "run": _IDENTIFIER}
+_RUN_KEY = ("org", "project", "domain", "run")
+
+# table -> (columns, primary key)
+TABLES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
+    "signing_keys": ({"kid": _IDENTIFIER, "jwk": _SECRET, "created_at": _TIME}, ("kid",)),
+    "projects": (
+        {"org": _IDENTIFIER, "project": _IDENTIFIER, "created_at": _TIME},
+        ("org", "project"),
+    ),
+    "domains": ({"org": _IDENTIFIER, "domain": _IDENTIFIER}, ("org", "domain")),
+    "clusters": (
+        {
+            "org": _IDENTIFIER,
+            "cluster": _IDENTIFIER,
+            "enabled": _NUMBER,
+            "state": _IDENTIFIER,
+            "since": _TIME,
+            "healthy": _NUMBER,
+        },
+        ("org", "cluster"),
+    ),
+    "apps": (
+        {"client_id": _IDENTIFIER, "org": _IDENTIFIER, "cluster": _IDENTIFIER, "hash": _SECRET},
+        ("client_id",),
+    ),
+    "bindings": (
+        {
+            "subject": _IDENTIFIER,
+            "role": _IDENTIFIER,
+            "org": _IDENTIFIER,
+            "project": _IDENTIFIER,
+            "domain": _IDENTIFIER,
+        },
+        ("subject", "role", "org", "project", "domain"),
+    ),
+    "revoked": ({"subject": _IDENTIFIER, "not_before_s": _NUMBER}, ("subject",)),
+    "specs": ({"digest": _IDENTIFIER, "spec": _BLOB}, ("digest",)),
+    "tasks": (
+        {
+            "org": _IDENTIFIER,
+            "project": _IDENTIFIER,
+            "domain": _IDENTIFIER,
+            "name": _IDENTIFIER,
+            "version": _IDENTIFIER,
+            "digest": _IDENTIFIER,
+            "deployed_by": _IDENTIFIER,
+            "deployed_at": _TIME,
+        },
+        ("org", "project", "domain", "name", "version"),
+    ),
+    "runs": (
+        {
+            **_RUN,
+            "cluster": _IDENTIFIER,
+            "task_name": _IDENTIFIER,
+            "task_version": _IDENTIFIER,
+            "digest": _IDENTIFIER,
+            "created_by": _IDENTIFIER,
+            "created_at": _TIME,
+            "updated_at": _TIME,
+            "offered_at": _TIME,
+            "assigned_at": _TIME,
+            "abort_at": _TIME,
+            "abort_by": _IDENTIFIER,
+            "abort_reason": _TEXT,
+            "abort_sent_at": _TIME,
+            "error": _TEXT,
+            "attempt": _NUMBER,
+            "phase": _NUMBER,
+            "done": _NUMBER,
+        },
+        _RUN_KEY,
+    ),
+    # One row per phase that an attempt has been in, so that their number is bounded.
+    "phases": (
+        {
+            **_RUN,
+            "action": _IDENTIFIER,
+            "attempt": _NUMBER,
+            "phase": _NUMBER,
+            "sequence": _NUMBER,
+            "at": _TIME,
+            "exit_code": _NUMBER,
+            "has_exit_code": _NUMBER,
+            "pod": _IDENTIFIER,
+        },
+        (*_RUN_KEY, "action", "attempt", "phase"),
+    ),
+}
+
+USER_TEXT = frozenset({("specs", "spec"), ("runs", "abort_reason"), ("runs", "error")})
+
+INDEXES = (
+    "CREATE INDEX IF NOT EXISTS runs_open ON runs (done, created_at)",
+    "CREATE INDEX IF NOT EXISTS runs_by_time ON runs (org, project, domain, created_at)",
+)
+
+
+def statements() -> list[str]:
+    """Return the DDL that makes an empty database ours; harmless on one that is."""
+    made = []
+    for table, (columns, key) in TABLES.items():
+        parts = [f"{name} {kind.format(name)}" for name, kind in columns.items()]
+        parts.append(f"PRIMARY KEY ({', '.join(key)})")
+        made.append(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(parts)}) STRICT")
+    return [*made, *INDEXES]

@@ -1,0 +1,207 @@
+"""Serves an ASGI application over HTTP/1.1: anycorn's connection handler behind our guard.
+
+anycorn has no hook between socket and parser, so its per-connection `TCPServer` is run on a stream
+of ours, which also gives sends a deadline (anycorn shields them from cancellation).
+"""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import trio
+from anycorn.app_wrappers import ASGIWrapper
+from anycorn.config import Config
+from anycorn.tcp_server import TCPServer
+from anycorn.worker_context import WorkerContext
+
+from control_stub.guard import HttpGuard, Refused
+from control_stub.settings import HttpLimits
+from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
+from tunnel.tls import start_tls
+
+# h11 refuses a NUL as the start of a request, a header or a chunk: anycorn then answers 400 in its
+# own turn, after the responses that are still due on this connection.
+_POISON = b"\0\r\n\r\n"
+
+
+async def open_listener(host: str, port: int) -> trio.SocketListener:
+    """Bind and listen; port 0 lets the system choose."""
+    [listener] = await trio.open_tcp_listeners(port, host=host)
+    return listener
+
+
+class HttpServer:
+    """Serves `app` on a listener until cancelled.
+
+    Args:
+        app: an ASGI application; requests of clients that left are cancelled.
+        limits: bounds of connections and times.
+        context: TLS context, or None for plain HTTP.
+    """
+
+    def __init__(self, app: AsgiApp, limits: HttpLimits, context: ssl.SSLContext | None) -> None:
+        self._app = ASGIWrapper(cancel_when_left(app, limits.request_s))  # type: ignore[arg-type]
+        self._limits, self._context = limits, context
+        self._config = Config()
+        self._config.accesslog = self._config.errorlog = None  # they would quote requests
+        self._config.keep_alive_timeout = limits.idle_s
+        self._config.include_server_header = False
+        self._worker = WorkerContext(None)
+        self._slots = trio.CapacityLimiter(limits.connections)
+
+    async def serve(
+        self,
+        listener: trio.SocketListener,
+        stopping: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept and serve; after `stopping` accept no more and give requests `grace_s` to end."""
+        async with listener, trio.open_nursery() as connections:
+            task_status.started()
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(self._accept, listener, connections)
+                await stopping.wait()
+                accepting.cancel_scope.cancel()
+            await self._worker.terminated.set()  # keep-alive ends with the current response
+            connections.cancel_scope.deadline = trio.current_time() + self._limits.grace_s
+
+    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+        while True:
+            stream = await listener.accept()
+            if self._slots.available_tokens <= 0:
+                await trio.aclose_forcefully(stream)
+                continue
+            connections.start_soon(self._connection, stream)
+
+    async def _connection(self, stream: trio.SocketStream) -> None:
+        async with self._slots:
+            try:
+                secured = await self._secured(stream)
+            except (OSError, trio.BrokenResourceError, trio.TooSlowError, ssl.SSLError):
+                await trio.aclose_forcefully(stream)
+                return
+            guarded = GuardedStream(secured, self._limits.send_s)
+            try:
+                await TCPServer(
+                    self._app,
+                    self._config,
+                    self._worker,
+                    {},
+                    guarded,  # type: ignore[arg-type]
+                ).run()
+            finally:
+                await trio.aclose_forcefully(secured)
+
+    async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream:
+        if self._context is None:
+            return stream
+        with trio.fail_after(self._limits.handshake_s):
+            return await start_tls(stream, self._context, server_side=True)
+
+
+class GuardedStream:
+    """What anycorn uses of an anyio stream, over a trio stream and behind a guard."""
+
+    def __init__(self, stream: trio.abc.Stream, send_s: float) -> None:
+        self._stream, self._send_s = stream, send_s
+        self._guard = HttpGuard()
+        self._refused = False
+
+    async def receive(self, max_bytes: int) -> bytes:
+        """Return the next clean bytes; after a refusal, poison and then the end."""
+        while not self._refused:
+            try:
+                data = await self._stream.receive_some(max_bytes)
+            except trio.BrokenResourceError:
+                raise anyio.BrokenResourceError from None
+            except trio.ClosedResourceError:
+                raise anyio.ClosedResourceError from None
+            if not data:
+                raise anyio.EndOfStream
+            try:
+                if clean := self._guard.feed(bytes(data)):
+                    return clean
+            except Refused:
+                self._refused = True
+                return _POISON
+        raise anyio.EndOfStream
+
+    async def send(self, data: bytes) -> None:
+        """Send, or break the connection of a client that does not read for `send_s`."""
+        try:
+            with trio.fail_after(self._send_s):
+                await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            raise anyio.BrokenResourceError from None
+        except trio.ClosedResourceError:
+            raise anyio.ClosedResourceError from None
+
+    async def send_eof(self) -> None:
+        """End the sending direction, where the stream can."""
+        if isinstance(self._stream, trio.SocketStream):
+            try:
+                await self._stream.send_eof()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                raise anyio.ClosedResourceError from None
+
+    async def aclose(self) -> None:
+        """Close; a TLS goodbye may take `send_s` at most."""
+        with trio.move_on_after(self._send_s):
+            await self._stream.aclose()
+
+    def extra(self, attribute: Any, default: Any = None) -> Any:
+        """No TLS attributes, so that HTTP/2 is never chosen; an address that names nobody."""
+        if attribute is anyio.abc.SocketAttribute.raw_socket:
+            return _NoSocket()
+        raise anyio.TypedAttributeLookupError
+
+
+class _NoSocket:
+    """Stands in where anycorn looks for addresses (and for a socket to bypass TLS with)."""
+
+    family = None
+
+    def getpeername(self) -> tuple[str, int]:
+        return "", 0
+
+    getsockname = getpeername
+
+
+def cancel_when_left(app: AsgiApp, request_s: float) -> AsgiApp:
+    """Wrap an application: cancelled when its client leaves, even from a quiet stream.
+
+    connectrpc on trio looks at a disconnect only between two messages. A body that does not arrive
+    within `request_s` reads as a client that left.
+    """
+
+    async def wrapped(scope: AsgiScope, receive: AsgiReceive, send: AsgiSend) -> None:
+        if scope["type"] != "http":
+            return
+        body_deadline = trio.current_time() + request_s
+        left = False
+
+        async def watched() -> Any:
+            nonlocal body_deadline, left
+            message: Any = {"type": "http.disconnect"}
+            with trio.CancelScope(deadline=body_deadline):
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                left = True
+                request.cancel_scope.cancel()
+            elif not message.get("more_body", False):
+                body_deadline = math.inf
+            return message
+
+        async with trio.open_nursery() as request:
+            await app(scope, watched, send)
+            request.cancel_scope.cancel()
+
+    return wrapped
+
+
+Handler = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
