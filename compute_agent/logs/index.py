@@ -181,14 +181,17 @@ class OffsetIndex:
 def _anchor(known: _Known, files: list[LogFile]) -> tuple[int, int] | None:
     """Find a file whose base is known: by its rotated name, else the one that was the current."""
     for at, file in enumerate(files):
-        remembered = known.files.get(file.name)
-        if remembered is not None and remembered[1] == file.stamp:
-            return at, remembered[0]
-    current = next((v for n, v in known.files.items() if n.endswith(".log")), None)
-    for at, file in enumerate(files):
+        if file.name in known.files and not _is_current(file.name):
+            return at, known.files[file.name][0]
+    current = next((v for n, v in known.files.items() if _is_current(n)), None)
+    for at, file in enumerate(files):  # oldest first: clocks are coarse, stamps may repeat
         if current is not None and current[1] == file.stamp:
             return at, current[0]
     return None
+
+
+def _is_current(name: str) -> bool:
+    return name.endswith(".log")
 
 
 def _load(state_file: Path | None) -> dict[str, _Known]:
