@@ -1,10 +1,9 @@
 """The customer's own account of what a container produced, to compare with what a viewer got.
 
-The digest is SHA-256 over the content of the log's records in the order of the file, with a newline
-after each line (also after a last one that had none) and invalid UTF-8 replaced by U+FFFD, as
-Python's `errors="replace"` does within one line. That is the concatenation of the messages that a
-viewer gets. The pieces of a line longer than 16 KiB follow each other in the file unless the
-container wrote to its other stream in the middle of that line.
+The digest is SHA-256 over the lines in the order in which they were completed in the log file, each
+with a newline (also a last one that had none), invalid UTF-8 replaced by U+FFFD as Python's
+`errors="replace"` does. That is the concatenation of the messages that a viewer gets. Only
+a line longer than 8 MiB is digested before it is complete.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from typing import Any, Literal
 _DECODER = codecs.getincrementaldecoder("utf-8")
 
 Stream = Literal["stdout", "stderr"]
+
+HELD_BYTES = 8_388_608  # of an unfinished line; as much as the agent holds by default
 
 
 class Produced:
@@ -35,6 +36,7 @@ class Produced:
         self.complete = False
         self._digest = hashlib.sha256()
         self._decoders = {name: _DECODER("replace") for name in ("stdout", "stderr")}
+        self._held = {"stdout": bytearray(), "stderr": bytearray()}
 
     def raw(self, stream: Stream, size_bytes: int) -> None:
         """Count output as it comes out of the container."""
@@ -43,6 +45,14 @@ class Produced:
     def stored(self, stream: Stream, content: bytes) -> None:
         """Account for the content of records, in the order of the file."""
         self.lines[stream] += content.count(b"\n")
+        held = self._held[stream]
+        if held or not content.endswith(b"\n"):
+            end = content.rfind(b"\n") + 1
+            end = len(held) + end if end else 0
+            held += content
+            end = len(held) if len(held) > HELD_BYTES else end
+            content = bytes(held[:end])
+            del held[:end]
         text = self._decoders[stream].decode(content).encode()
         self.text_bytes += len(text)
         self._digest.update(text)

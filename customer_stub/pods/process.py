@@ -52,7 +52,10 @@ class ProcessRunner:
         *,
         uid: str,
     ) -> Exit:
-        """Run the command to its end, or until `stop`: SIGTERM to the group, then SIGKILL."""
+        """Run the command to its end, or until `stop`.
+
+        As in Kubernetes, SIGTERM goes to the command alone and SIGKILL to all it has started.
+        """
         mark = f"{self._node}/{uid}"
         self._watch_over()
         try:
@@ -117,10 +120,10 @@ async def _ended(process: subprocess.Popen[bytes], stop: Stop) -> None:
 
         async def terminate() -> None:
             await stop.requested.wait()
-            _signal_group(process, signal.SIGTERM)
+            os.kill(process.pid, signal.SIGTERM)  # Popen would reap, and free the pid for others
             with stop.patience:
                 await trio.sleep_forever()
-            _signal_group(process, signal.SIGKILL)
+            _kill_group(process)
 
         nursery.start_soon(terminate)
         await _exited(process)
@@ -142,15 +145,15 @@ async def _exited(process: subprocess.Popen[bytes]) -> None:
 def _reap(process: subprocess.Popen[bytes], mark: str) -> int:
     """Kill whatever is left of the container and return its exit code, 128 + n for signal n."""
     if process.returncode is None:
-        _signal_group(process, signal.SIGKILL)
+        _kill_group(process)
         process.wait()
     guardian.kill_marked(mark)
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _copy(pipe: IO[bytes] | None, stream: Stream, output: Output) -> None:
