@@ -111,17 +111,15 @@ class _AgentTunnel:
         return valid_s
 
     def _judge(self, hello: Hello, token: Payload) -> tuple[AgentIdentity, float]:
-        side = self._side
-        policy = side.core.policy.current
+        core = self._side.core
+        policy = core.policy.current
         if policy is None:
             raise TokenRefused(Reason.NOT_READY)
-        if side.core.drain.started.is_set() and self._tunnel is None:
+        if core.drain.started.is_set() and self._tunnel is None:
             raise TokenRefused(Reason.DRAINING)
-        if side.core.registry.count() >= side.core.settings.max_tunnels and self._tunnel is None:
+        if core.registry.count() >= core.settings.max_tunnels and self._tunnel is None:
             raise TokenRefused(Reason.TOO_MANY)
-        return side.core.authenticator.agent(
-            policy, hello, token, self._peer_uris, side.core.clock()
-        )
+        return core.authenticator.agent(policy, hello, token, self._peer_uris, core.clock())
 
     async def _handle(self, stream: Stream) -> None:
         assert self._identity is not None

@@ -66,7 +66,8 @@ class Units:
 
     def discard(self) -> int:
         """Forget the unfinished unit and return its bytes."""
-        size, self._unit, self._unit_bytes = self._unit_bytes, [], 0
+        size = self._unit_bytes
+        self._empty()
         return size
 
     def _take(self, event: Event, batch: Batch) -> None:
@@ -98,4 +99,8 @@ class Units:
 
     def _complete(self, batch: Batch) -> None:
         batch.parts += self._unit
-        batch.size += self.discard()
+        batch.size += self._unit_bytes
+        self._empty()
+
+    def _empty(self) -> None:
+        self._unit, self._unit_bytes = [], 0
