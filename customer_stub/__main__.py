@@ -13,7 +13,7 @@ import trio
 from customer_stub.cluster import Cluster
 from customer_stub.kubernetes.access import DEMO_USER, Tokens, read_token_file
 from customer_stub.kubernetes.api import KubernetesApp
-from customer_stub.server import serve
+from customer_stub.server import Endpoint, bind
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
@@ -34,22 +34,24 @@ def start(config: dict[str, Any]) -> int:
     settings = load(CustomerSettings, config).check()
     users = read_token_file(settings.token_file) if settings.token_file else {}
     tokens = Tokens(users, anonymous=None if users else DEMO_USER)
-    ready = partial(announce, log_root=os.path.abspath(settings.log_root))
-    trio.run(_run, settings, tokens, Journal("customer"), ready)
+    endpoint = bind(settings)
+    ready = partial(announce, port=endpoint.port, log_root=os.path.abspath(settings.log_root))
+    trio.run(_run, settings, tokens, endpoint, ready)
     return 0
 
 
 async def _run(
-    settings: CustomerSettings, tokens: Tokens, journal: Journal, ready: Callable[..., None]
+    settings: CustomerSettings, tokens: Tokens, endpoint: Endpoint, ready: Callable[[], None]
 ) -> None:
+    journal = Journal("customer")
     cluster = Cluster(settings, journal=journal)
     app = KubernetesApp(
         cluster.pods, cluster.kubelet.produced, tokens=tokens, settings=settings, journal=journal
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(cluster.run)
-        port = await nursery.start(serve, app, settings)
-        ready(port=port)
+        await nursery.start(endpoint.serve, app)
+        ready()
         number = await until_signalled()
         journal.event("stopping", signal=number)
         await cluster.kubelet.stop(settings.shutdown_s)

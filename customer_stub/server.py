@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,19 +22,43 @@ FINISH_S = 1.0  # for requests under way when the server is stopped
 App = Callable[..., Awaitable[None]]
 
 
-def listen(settings: CustomerSettings) -> socket.socket:
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A bound port, and the HTTP server's configuration for it."""
+
+    port: int
+    config: anycorn.Config
+
+    async def serve(
+        self, app: App, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve an ASGI application until cancelled. Once only: the server owns the socket then."""
+        async with trio.open_nursery() as nursery:
+            run: Callable[..., Any] = partial(anycorn.serve, mode="asgi")
+            await nursery.start(run, app, self.config)
+            task_status.started()
+
+
+def bind(settings: CustomerSettings) -> Endpoint:
     """Bind the API's port.
 
-    A client that stops reading is cut off by the kernel (TCP_USER_TIMEOUT, inherited by accepted
-    connections), because the server shields its sends from cancellation.
-
     Raises:
-        SettingError: the address can't be used.
+        SettingError: the address or the TLS files can't be used.
     """
+    config = _config(settings)
+    listener = _listener(settings)
+    port: int = listener.getsockname()[1]
+    config.bind = [f"fd://{listener.detach()}"]
+    return Endpoint(port, config)
+
+
+def _listener(settings: CustomerSettings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Accepted connections inherit this: the kernel cuts off a client that stops reading, because
+    # the server can't, which shields its sends from cancellation.
     stalled_ms = int(settings.stalled_reader_s * 1000)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
     try:
@@ -48,14 +72,8 @@ def listen(settings: CustomerSettings) -> socket.socket:
     return listener
 
 
-def server_config(settings: CustomerSettings, listener: socket.socket) -> anycorn.Config:
-    """Return the HTTP server's configuration; it then owns the listener.
-
-    Raises:
-        SettingError: the TLS files can't be used.
-    """
+def _config(settings: CustomerSettings) -> anycorn.Config:
     config = anycorn.Config()
-    config.bind = [f"fd://{listener.detach()}"]
     config.alpn_protocols = ["http/1.1"]
     config.accesslog = config.errorlog = None  # a request's path or body must reach no log
     config.backlog = BACKLOG
@@ -67,28 +85,8 @@ def server_config(settings: CustomerSettings, listener: socket.socket) -> anycor
         config.certfile, config.keyfile = settings.tls.cert_file, settings.tls.key_file
         try:
             config.create_ssl_context()
-        except (OSError, ssl.SSLError):
+        except OSError:  # ssl.SSLError is one
             raise SettingError(
                 f"setting 'tls': cannot use '{config.certfile}' with '{config.keyfile}'"
             ) from None
     return config
-
-
-async def serve(
-    app: App,
-    settings: CustomerSettings,
-    *,
-    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve an ASGI application until cancelled; `started` gives the port.
-
-    Raises:
-        SettingError: the address or the TLS files can't be used.
-    """
-    listener = listen(settings)
-    port: int = listener.getsockname()[1]
-    config = server_config(settings, listener)
-    async with trio.open_nursery() as nursery:
-        run: Callable[..., Any] = partial(anycorn.serve, mode="asgi")
-        await nursery.start(run, app, config)
-        task_status.started(port)
