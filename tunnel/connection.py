@@ -50,9 +50,10 @@ from tunnel.payload import Buffer, Payload
 from tunnel.scheduler import Scheduler
 from tunnel.settings import TunnelSettings
 from tunnel.stream_state import Half
+from tunnel.stream_table import StreamTable
 from tunnel.streams import Frame, StreamRecord
-from tunnel.windows import GrowthPool, ReceiveWindow
 
+MAX_VALID_S = 2**32 - 1
 BATCH_BYTES = 262_144  # 64 -> 256 KiB a system call halves its share of the cost (measured)
 
 
@@ -108,13 +109,7 @@ class Connection:
         self.peer_going = False
         self._scheduler = Scheduler()
         self._liveness = Liveness(settings, now)
-        self._pool = GrowthPool(settings.growth_bytes)
-        self._streams: dict[int, StreamRecord] = {}
-        self._lingering: dict[int, ReceiveWindow] = {}
-        self._grown: set[int] = set()
-        self._peer_open = 0
-        self._next_id = 1 if role is Role.DIALER else 2
-        self._last_peer_id = 0 if role is Role.ACCEPTOR else -1
+        self._streams = StreamTable(1 if role is Role.DIALER else 2, settings)
         self._frame_limit = MAX_FRAME_BYTES
         self._handshake_until = now + settings.handshake_s
         self._auth_until: float | None = None
@@ -149,8 +144,7 @@ class Connection:
     @property
     def granted_bytes(self) -> int:
         """Credit outstanding plus bytes queued, of all streams: never above the documented cap."""
-        windows = [*(r.receive for r in self._streams.values()), *self._lingering.values()]
-        return sum(w.outstanding + w.queued for w in windows)
+        return self._streams.granted_bytes
 
     def deadline(self) -> float:
         """When `tick` must be called at the latest."""
@@ -192,7 +186,7 @@ class Connection:
                 self._fail(code)
             else:
                 self._ping(now)
-                self._take_back(now)
+                self._streams.take_back(now)
         return self._flush_events()
 
     def frames_to_send(self, budget_bytes: int = BATCH_BYTES) -> list[Frame]:
@@ -204,7 +198,7 @@ class Connection:
         frames, touched = self._scheduler.take(budget_bytes, limit)
         self.touched = [record.id for record in touched]
         for record in touched:
-            if record.done and record.id in self._streams:
+            if record.done and self._streams.get(record.id) is record:
                 self._forget(record)
         return frames
 
@@ -215,17 +209,19 @@ class Connection:
         self._control(frame(FrameType.AUTH, payload=token.view))
 
     def accept(self, valid_s: float, now: float) -> Events:
-        """Acceptor: the token is good for `valid_s` seconds."""
-        self._auth_until = now + valid_s
-        seconds = U32.pack(min(int(valid_s), 2**32 - 1))
-        self._control(frame(FrameType.AUTH, payload=seconds, flags=FLAG_AUTH_OK))
-        self._establish(valid_s)
+        """Acceptor: the token is good for `valid_s` seconds. Too late when the tunnel is over."""
+        if self.phase is not Phase.CLOSED:
+            self._auth_until = now + valid_s
+            seconds = U32.pack(int(min(max(valid_s, 0), MAX_VALID_S)))
+            self._control(frame(FrameType.AUTH, payload=seconds, flags=FLAG_AUTH_OK))
+            self._establish(valid_s)
         return self._flush_events()
 
     def refuse(self, code: Code) -> Events:
         """Acceptor: the token is no good; the tunnel ends."""
-        self._control(frame(FrameType.AUTH, payload=U16.pack(code), flags=FLAG_AUTH_REFUSED))
-        self._close(code, by_peer=False)
+        if self.phase is not Phase.CLOSED:
+            self._control(frame(FrameType.AUTH, payload=U16.pack(code), flags=FLAG_AUTH_REFUSED))
+            self._close(code, by_peer=False)
         return self._flush_events()
 
     # Streams.
@@ -234,27 +230,23 @@ class Connection:
         """Open a stream and return its id.
 
         Raises:
-            LocalError: the tunnel is not open, is draining, or the peer's stream limit is reached.
+            LocalError: the tunnel is not open, is draining, does not get rid of its control
+                frames, or has as many streams as either end allows.
         """
         if self.phase is not Phase.OPEN or self.peer is None:
             raise LocalError("the tunnel is not open", code=Code.TUNNEL_LOST)
         if self.going or self.peer_going:
             raise LocalError("the tunnel takes no new streams", code=Code.DRAINING)
-        own = len(self._streams) - self._peer_open
-        if own >= self.peer.max_streams:
-            raise LocalError(f"the peer allows {self.peer.max_streams} streams", code=Code.REFUSED)
-        if len(cursor) > MAX_CURSOR_BYTES:
-            raise LocalError(f"cursor of {len(cursor)} bytes, limit {MAX_CURSOR_BYTES}")
-        stream_id, self._next_id = self._next_id, self._next_id + 2
-        encoded = head.encode()
-        window = ReceiveWindow(self._pool, self.settings, now)
-        record = StreamRecord(stream_id, opener=True, credit=self.peer.window_bytes, receive=window)
-        self._streams[stream_id] = record
+        limit = min(self.peer.max_streams, self.settings.max_streams)
+        if self._streams.own >= limit or self._scheduler.full:
+            raise LocalError(f"{self._streams.own} streams of {limit}", code=Code.REFUSED)
+        _check_cursor(cursor)
+        record = self._streams.open_own(self.peer.window_bytes, now)
         record.step(FrameType.OPEN)
-        body = U16.pack(len(encoded)) + encoded + cursor
-        self._control(frame(FrameType.OPEN, stream_id, body))  # before the CREDIT that follows
+        encoded = head.encode()
+        self._control(frame(FrameType.OPEN, record.id, U16.pack(len(encoded)) + encoded + cursor))
         self._grant(record)
-        return stream_id
+        return record.id
 
     def head(self, stream_id: int, head: ResponseHead) -> None:
         """Answer a stream that the peer opened."""
@@ -267,8 +259,7 @@ class Connection:
 
     def mark(self, stream_id: int, cursor: bytes) -> None:
         """End a unit; a resume may continue from `cursor` (at most 1 KiB)."""
-        if len(cursor) > MAX_CURSOR_BYTES:
-            raise LocalError(f"cursor of {len(cursor)} bytes, limit {MAX_CURSOR_BYTES}")
+        _check_cursor(cursor)
         self._put(stream_id, FrameType.MARK, cursor)
 
     def end(self, stream_id: int) -> None:
@@ -279,21 +270,18 @@ class Connection:
         """Abort a stream at once; harmless when it has ended."""
         record = self._streams.get(stream_id)
         if record is not None:
+            self._drop(record)
             self._control(frame(FrameType.RESET, stream_id, U16.pack(code)))
-            record.drop()
-            self._forget(record)
 
     def consumed(self, stream_id: int, count: int, now: float) -> None:
-        """The consumer has disposed of `count` bytes; grants credit when it is due."""
-        record = self._streams.get(stream_id)
-        window = record.receive if record else self._lingering[stream_id]
-        window.consumed(count, now)
+        """The consumer has disposed of `count` bytes; grants credit when it is due.
+
+        Raises:
+            LocalError: the stream holds less.
+        """
+        record = self._streams.consumed(stream_id, count, now)
         if record is not None:
-            if window.grown:
-                self._grown.add(stream_id)
             self._grant(record)
-        elif not window.queued:
-            del self._lingering[stream_id]
 
     # Ends.
 
@@ -319,6 +307,8 @@ class Connection:
 
     def _frame(self, data: memoryview, now: float) -> None:
         kind, flags, stream_id, body = parse(data, self.hello.max_frame_bytes)
+        if self.phase is Phase.HELLO and kind != FrameType.HELLO:
+            raise RemoteError(f"frame type {kind} before HELLO")
         if stream_id:
             self._stream_frame(kind, stream_id, body, now)
         elif kind == FrameType.HELLO:
@@ -341,8 +331,7 @@ class Connection:
         self.peer, self.phase = peer, Phase.AUTH
 
     def _on_auth(self, flags: int, body: memoryview) -> None:
-        if self.phase is Phase.HELLO or self.peer is None:
-            raise RemoteError("AUTH before HELLO")
+        assert self.peer is not None
         if (flags == 0) != (self.role is Role.ACCEPTOR):
             raise RemoteError("AUTH in the wrong direction")
         if flags == 0:
@@ -358,8 +347,9 @@ class Connection:
 
     def _establish(self, valid_s: float) -> None:
         assert self.peer is not None
-        self.phase = Phase.OPEN
-        self._emit(0, Established(self.peer, valid_s))
+        if self.phase is not Phase.CLOSED:
+            self.phase = Phase.OPEN
+            self._emit(0, Established(self.peer, valid_s))
 
     def _on_goaway(self, body: memoryview) -> None:
         last_stream, number = GOAWAY_BODY.unpack(body)
@@ -379,7 +369,7 @@ class Connection:
             return
         record = self._streams.get(stream_id)
         if record is None:
-            if not self._was_open(stream_id):
+            if not self._streams.was_open(stream_id):
                 raise UnknownStream(stream_id)
         elif kind == FrameType.DATA:
             self._on_data(record, body)
@@ -392,24 +382,16 @@ class Connection:
             self._on_rest(kind, record, body)
 
     def _on_open(self, stream_id: int, body: memoryview, now: float) -> None:
-        parity = 1 if self.role is Role.ACCEPTOR else 0
-        if stream_id % 2 != parity or stream_id <= self._last_peer_id:
-            raise RemoteError("OPEN with a stream id that is used or not the peer's")
+        self._streams.book_peer_id(stream_id)
         size = U16.unpack_from(body)[0]
         if U16.size + size > len(body) or len(body) - U16.size - size > MAX_CURSOR_BYTES:
             raise RemoteError("OPEN: lengths do not add up")
-        self._last_peer_id = stream_id
-        if self.going or self._peer_open >= self.settings.max_streams:
+        if self.going or self._streams.peers >= self.settings.max_streams:
             code = Code.DRAINING if self.going else Code.REFUSED
             self._scheduler.control(frame(FrameType.RESET, stream_id, U16.pack(code)))
             return
         head = RequestHead.decode(body[U16.size : U16.size + size])
-        window = ReceiveWindow(self._pool, self.settings, now)
-        window.outstanding = self.hello.window_bytes
-        record = StreamRecord(stream_id, opener=False, credit=0, receive=window)
-        record.got(kind=FrameType.OPEN)
-        self._streams[stream_id] = record
-        self._peer_open += 1
+        self._streams.open_peers(stream_id, now).got(FrameType.OPEN)
         self._emit(stream_id, Opened(head, bytes(body[U16.size + size :])))
 
     def _on_data(self, record: StreamRecord, body: memoryview) -> None:
@@ -423,8 +405,7 @@ class Connection:
             self._emit(record.id, Data(body))
 
     def _on_reset(self, record: StreamRecord, code: Code) -> None:
-        record.drop()
-        self._forget(record)
+        self._drop(record)
         self._emit(record.id, Reset(code))
 
     def _on_rest(self, kind: int, record: StreamRecord, body: memoryview) -> None:
@@ -457,20 +438,15 @@ class Connection:
         if record.receiving is not Half.ENDED:
             credit = record.receive.due()
             if credit:
-                self._control(frame(FrameType.CREDIT, record.id, U32.pack(credit)))
+                self._scheduler.grant(record.id, credit)
 
-    def _was_open(self, stream_id: int) -> bool:
-        own = stream_id % 2 == self._next_id % 2
-        return stream_id < self._next_id if own else stream_id <= self._last_peer_id
+    def _drop(self, record: StreamRecord) -> None:
+        record.drop()
+        self._forget(record)
 
     def _forget(self, record: StreamRecord) -> None:
-        del self._streams[record.id]
-        self._grown.discard(record.id)
-        if record.id % 2 != self._next_id % 2:
-            self._peer_open -= 1
-        record.receive.close()
-        if record.receive.queued:
-            self._lingering[record.id] = record.receive
+        self._streams.forget(record)
+        self._scheduler.forget(record.id)
 
     def _overdue(self, now: float) -> Code | None:
         if self.phase is not Phase.OPEN and now >= self._handshake_until:
@@ -484,13 +460,8 @@ class Connection:
         if body is not None:
             self._control(frame(FrameType.PING, payload=body))
 
-    def _take_back(self, now: float) -> None:
-        for stream_id in [i for i in self._grown if self._streams[i].receive.stalled(now)]:
-            self._streams[stream_id].receive.shrink()
-            self._grown.discard(stream_id)
-
     def _goaway(self, code: Code) -> bytes:
-        body = GOAWAY_BODY.pack(max(self._last_peer_id, 0), code)
+        body = GOAWAY_BODY.pack(self._streams.last_peer_id, code)
         return frame(FrameType.GOAWAY, payload=body)
 
     def _fail(self, code: Code) -> None:
@@ -502,9 +473,8 @@ class Connection:
             return
         self.phase = Phase.CLOSED
         self._auth_until = None
-        for record in list(self._streams.values()):
-            record.drop()
-            self._forget(record)
+        for record in self._streams:
+            self._drop(record)
             self._emit(record.id, Reset(Code.TUNNEL_LOST))
         self._emit(0, Closed(code, by_peer))
 
@@ -514,6 +484,11 @@ class Connection:
     def _flush_events(self) -> Events:
         events, self._events = self._events, []
         return events
+
+
+def _check_cursor(cursor: bytes) -> None:
+    if len(cursor) > MAX_CURSOR_BYTES:
+        raise LocalError(f"cursor of {len(cursor)} bytes, limit {MAX_CURSOR_BYTES}")
 
 
 __all__ = ["Connection", "Events", "Phase", "Role"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunnel.errors import RemoteError
+from tunnel.frames import MAX_HEAD_BYTES
 from tunnel.payload import Buffer
 
 REQUEST_HEADERS = frozenset(
@@ -31,7 +32,6 @@ REQUEST_HEADERS = frozenset(
 RESPONSE_HEADERS = frozenset(
     {"content-type", "content-encoding", "connect-content-encoding", "connect-accept-encoding"}
 )
-MAX_HEAD_BYTES = 16_384  # what h11 allows for a whole HTTP head; ours is a subset of one
 MAX_NAME_CHARS = 128
 NONE = "-"
 
@@ -82,13 +82,24 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """Method, `/{service}/{method}` path, scope, the caller's subject and allow-listed headers."""
+    """Method, `/{service}/{method}` path, scope, the caller's subject and allow-listed headers.
+
+    Raises:
+        ValueError: a part that the peer would refuse, which would cost the whole tunnel.
+    """
 
     method: str
     path: str
     scope: Scope
     viewer: str
     headers: Headers = ()
+
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS or not _PATH.fullmatch(self.path):
+            raise ValueError("request head: method or path")
+        if not _SEGMENT.fullmatch(self.viewer):
+            raise ValueError("request head: viewer")
+        _check_headers(self.headers, REQUEST_HEADERS)
 
     def encode(self) -> bytes:
         """Serialise for OPEN."""
@@ -111,21 +122,11 @@ class RequestHead:
             RemoteError: anything but the exact shape.
         """
         fields = _load(data, {"m", "p", "s", "v", "h"})
-        method, path, scope, viewer = fields["m"], fields["p"], fields["s"], fields["v"]
-        if method not in _METHODS or not isinstance(path, str) or not _PATH.fullmatch(path):
-            raise RemoteError("request head: method or path")
-        if not isinstance(viewer, str) or not _SEGMENT.fullmatch(viewer):
-            raise RemoteError("request head: viewer")
-        if (
-            not isinstance(scope, list)
-            or len(scope) != 4
-            or not all(isinstance(s, str) for s in scope)
-        ):
-            raise RemoteError("request head: scope")
         try:
-            return cls(method, path, Scope(*scope), viewer, _headers(fields["h"], REQUEST_HEADERS))
-        except ValueError:
-            raise RemoteError("request head: scope") from None
+            scope = Scope(*_names(fields["s"]))
+            return cls(fields["m"], fields["p"], scope, fields["v"], _pairs(fields["h"]))
+        except (TypeError, ValueError):
+            raise RemoteError("request head: a part is not well-formed") from None
 
     def get(self, name: str, default: str = "") -> str:
         """Return a header's value by lower-case name."""
@@ -134,10 +135,19 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """HTTP status and allow-listed headers of an answer."""
+    """HTTP status and allow-listed headers of an answer.
+
+    Raises:
+        ValueError: a part that the peer would refuse, which would cost the whole tunnel.
+    """
 
     status: int
     headers: Headers = ()
+
+    def __post_init__(self) -> None:
+        if type(self.status) is not int or not 200 <= self.status <= 599:
+            raise ValueError("response head: status")
+        _check_headers(self.headers, RESPONSE_HEADERS)
 
     def encode(self) -> bytes:
         """Serialise for HEAD."""
@@ -151,10 +161,10 @@ class ResponseHead:
             RemoteError: anything but the exact shape.
         """
         fields = _load(data, {"c", "h"})
-        status = fields["c"]
-        if type(status) is not int or not 200 <= status <= 599:
-            raise RemoteError("response head: status")
-        return cls(status, _headers(fields["h"], RESPONSE_HEADERS))
+        try:
+            return cls(fields["c"], _pairs(fields["h"]))
+        except (TypeError, ValueError):
+            raise RemoteError("response head: a part is not well-formed") from None
 
     def get(self, name: str, default: str = "") -> str:
         """Return a header's value by lower-case name."""
@@ -183,14 +193,26 @@ def _load(data: Buffer, keys: set[str]) -> dict[str, Any]:
     return fields
 
 
-def _headers(value: object, names: frozenset[str]) -> Headers:
-    if not isinstance(value, list) or len(value) > len(names):
-        raise RemoteError("head: headers")
-    return tuple(_header(pair, names) for pair in value)
+def _names(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
 
 
-def _header(pair: object, names: frozenset[str]) -> tuple[str, str]:
-    match pair:
-        case [str(name), str(text)] if name in names and _HEADER_VALUE.fullmatch(text):
+def _pairs(value: object) -> Headers:
+    return tuple(_pair(item) for item in _names(value))
+
+
+def _pair(item: object) -> tuple[str, str]:
+    match item:
+        case [str(name), str(text)]:
             return name, text
-    raise RemoteError("head: a header that may not cross")
+    raise TypeError
+
+
+def _check_headers(headers: Headers, names: frozenset[str]) -> None:
+    if len(headers) > len(names):
+        raise ValueError("head: too many headers")
+    for name, value in headers:
+        if name not in names or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError("head: a header that may not cross")

@@ -14,8 +14,11 @@ HEADER_BYTES = HEADER.size
 MAX_FRAME_BYTES = 65_535  # a longer WebSocket header and malloc churn begin above (measured)
 MAX_DATA_BYTES = MAX_FRAME_BYTES - HEADER_BYTES
 MAX_CURSOR_BYTES = 1_024
+MAX_HEAD_BYTES = 16_384  # what h11 allows for a whole HTTP head; ours is a subset of one
 MAX_HELLO_BYTES = 4_096
 MAX_TOKEN_BYTES = 8_192
+MAX_OPEN_BYTES = 2 + MAX_HEAD_BYTES + MAX_CURSOR_BYTES
+MIN_FRAME_BYTES = HEADER_BYTES + MAX_OPEN_BYTES  # an end accepts at least the longest but DATA
 UNIT_BYTES = 65_536
 U16 = struct.Struct("!H")
 U32 = struct.Struct("!I")
@@ -62,8 +65,8 @@ class Rule:
 RULES: dict[int, Rule] = {
     FrameType.HELLO: Rule(False, 2, MAX_HELLO_BYTES),
     FrameType.AUTH: Rule(False, 1, MAX_TOKEN_BYTES, (0, FLAG_AUTH_OK, FLAG_AUTH_REFUSED)),
-    FrameType.OPEN: Rule(True, 2, MAX_DATA_BYTES),
-    FrameType.HEAD: Rule(True, 2, MAX_DATA_BYTES),
+    FrameType.OPEN: Rule(True, 2, MAX_OPEN_BYTES),
+    FrameType.HEAD: Rule(True, 2, MAX_HEAD_BYTES),
     FrameType.DATA: Rule(True, 1, MAX_DATA_BYTES),
     FrameType.MARK: Rule(True, 0, MAX_CURSOR_BYTES),
     FrameType.CREDIT: Rule(True, 4, 4),

@@ -7,11 +7,10 @@ import re
 from dataclasses import asdict, dataclass, fields
 
 from tunnel.errors import Code, RemoteError
-from tunnel.frames import MAX_FRAME_BYTES
+from tunnel.frames import MAX_FRAME_BYTES, MIN_FRAME_BYTES
 from tunnel.payload import Buffer
 
 VERSION = 1
-MIN_FRAME_BYTES = 1_024
 MAX_WINDOW_BYTES = 2**31 - 1  # RFC 9113, 6.9.1: the bound every mux uses
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -27,7 +26,7 @@ class Hello:
         epoch: rises with every dial of an agent, so that the newest tunnel can be told.
         server_id: names this process; changes with every start.
         min_version, max_version: protocol versions it speaks.
-        max_frame_bytes: longest frame it accepts.
+        max_frame_bytes: longest frame it accepts; only DATA ever comes near it.
         window_bytes: credit the peer has at once on every stream that the peer opens.
         max_streams: open streams it accepts from the peer.
     """

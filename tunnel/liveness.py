@@ -1,4 +1,4 @@
-"""Is the peer still there? Silence asks with PING, longer silence is the answer."""
+"""Is the peer still there? PING asks and measures, long silence is the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Liveness:
         self._settings = settings
         self._heard = self._ticked = now
         self._asked: bytes | None = None
-        self._asked_at = 0.0
+        self._asked_at = now
         self._count = 0
         self.rtt_s: float | None = None
 
@@ -42,9 +42,8 @@ class Liveness:
         return now - self._heard >= self._settings.dead_after_s
 
     def ping(self, now: float) -> bytes | None:
-        """Return the 8 bytes of a PING that is due now, once per interval of silence."""
-        silence = now - max(self._heard, self._asked_at if self._asked else 0.0)
-        if silence < self._settings.ping_interval_s:
+        """Return the 8 bytes of a PING if one is due: one an interval, so that RTT stays fresh."""
+        if now - self._asked_at < self._settings.ping_interval_s:
             return None
         self._count += 1
         self._asked, self._asked_at = self._count.to_bytes(8, "big"), now
@@ -59,6 +58,4 @@ class Liveness:
     def deadline(self) -> float:
         """When tick() wants to be called at the latest."""
         settings = self._settings
-        asked_at = self._asked_at if self._asked else self._heard
-        next_ping = max(self._heard, asked_at) + settings.ping_interval_s
-        return min(next_ping, self._heard + settings.dead_after_s)
+        return min(self._asked_at + settings.ping_interval_s, self._heard + settings.dead_after_s)

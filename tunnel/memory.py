@@ -95,7 +95,7 @@ class MemoryTransport:
             data = bytes(joined(frame))
             other._inbox.append(data)
             other._in_flight += len(data)
-        other.changed.set()
+            other.changed.set()
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
@@ -105,8 +105,10 @@ class MemoryTransport:
         await trio.lowlevel.checkpoint()
 
     async def _wait(self) -> None:
-        await self.changed.wait()
-        self.changed = trio.Event()
+        event = self.changed
+        await event.wait()
+        if self.changed is event:  # reader and writer share it: the first one awake renews it
+            self.changed = trio.Event()
 
 
 def memory_transport_pair() -> tuple[MemoryTransport, MemoryTransport, MemoryLink]:

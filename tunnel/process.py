@@ -43,11 +43,10 @@ def announce(**fields: object) -> None:
 async def until_signalled() -> int:
     """Wait for SIGTERM or SIGINT and return its number; a second one ends the process at once."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for number in signals:
-            for again in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(again, _leave)
-            return number
-    raise AssertionError("a signal receiver never ends")
+        number = await anext(aiter(signals))
+    for again in (signal.SIGTERM, signal.SIGINT):  # trio has just put the old handlers back
+        signal.signal(again, _leave)
+    return number
 
 
 def _leave(number: int, _frame: object) -> None:

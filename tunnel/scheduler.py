@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from tunnel.errors import Code, RemoteError
+from tunnel.frames import U32, FrameType, frame
 from tunnel.payload import Buffer
 from tunnel.streams import Frame, StreamRecord
 
@@ -17,13 +18,19 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._control: deque[bytes] = deque()
+        self._credit: dict[int, int] = {}  # summed up: consumers may grant faster than we send
         self._ring: deque[StreamRecord] = deque()
         self._in_ring: set[int] = set()
 
     @property
     def pending(self) -> bool:
         """Whether anything could be sent now."""
-        return bool(self._control or self._ring)
+        return bool(self._control or self._credit or self._ring)
+
+    @property
+    def full(self) -> bool:
+        """Whether no further control frame may wait."""
+        return len(self._control) >= MAX_CONTROL_FRAMES
 
     def control(self, frame: bytes) -> None:
         """Queue a frame that overtakes all data.
@@ -31,9 +38,17 @@ class Scheduler:
         Raises:
             RemoteError: the peer makes us queue too many.
         """
-        if len(self._control) >= MAX_CONTROL_FRAMES:
+        if self.full:
             raise RemoteError("too many control frames wait for the peer", code=Code.REFUSED)
         self._control.append(frame)
+
+    def grant(self, stream_id: int, count: int) -> None:
+        """Queue credit for the peer; it follows the control frames."""
+        self._credit[stream_id] = self._credit.get(stream_id, 0) + count
+
+    def forget(self, stream_id: int) -> None:
+        """The stream has ended: its credit is of no use."""
+        self._credit.pop(stream_id, None)
 
     def ready(self, record: StreamRecord) -> None:
         """Put a stream into the ring if it has something it may send."""
@@ -44,7 +59,9 @@ class Scheduler:
     def take(self, budget_bytes: int, limit_bytes: int) -> tuple[list[Frame], list[StreamRecord]]:
         """Return the next frames, about `budget_bytes` of them, and the streams they came from."""
         frames: list[Frame] = [[control] for control in self._control]
+        frames += [[frame(FrameType.CREDIT, i, U32.pack(n))] for i, n in self._credit.items()]
         self._control.clear()
+        self._credit.clear()
         touched: list[StreamRecord] = []
         size = 0
         while self._ring and size < budget_bytes:
@@ -58,6 +75,6 @@ class Scheduler:
         return frames, touched
 
 
-def joined(frame: Frame) -> Buffer:
+def joined(parts: Frame) -> Buffer:
     """Return a frame as one buffer, copying only when it has several parts."""
-    return frame[0] if len(frame) == 1 else b"".join(frame)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -7,6 +7,7 @@ so a caller gets one `Closed`, never an exception group, for whatever the peer o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ class Session:
         self._streams: dict[int, Stream] = {}
         self._wake = trio.Event()
         self._write_scope = trio.CancelScope()
+        self._close_until = math.inf
+        self._handlers = 0
         self._closed: Closed | None = None
         self._started: trio.TaskStatus[Session] | None = None
         self._nursery: trio.Nursery | None = None
@@ -129,7 +132,7 @@ class Session:
                 nursery.cancel_scope.cancel()
         finally:
             self._dispatch(self._connection.lost())
-            with trio.CancelScope(shield=True), trio.move_on_after(self.settings.close_s):
+            with trio.CancelScope(shield=True, deadline=self._close_until):
                 await self._transport.aclose()
         assert self._closed is not None
         return self._closed
@@ -164,7 +167,9 @@ class Session:
     # For Stream and the tasks below.
 
     def flush(self) -> None:
-        """There may be something to send: wake the writer."""
+        """There may be something to send, or what we did has ended the tunnel: wake the writer."""
+        if self._connection.phase is Phase.CLOSED and self._closed is None:
+            self._dispatch(self._connection.lost())
         self._wake.set()
 
     def forget(self, stream: Stream) -> None:
@@ -194,7 +199,7 @@ class Session:
                     await self._send_batch()
                 elif connection.phase is Phase.CLOSED:
                     return
-                elif connection.idle:
+                elif connection.idle and not self._handlers:
                     self._dispatch(connection.close(Code.NO_ERROR))
                 else:
                     await self._wake.wait()
@@ -244,7 +249,7 @@ class Session:
             case Closed():
                 self._closed = event
                 grace_s = 0.0 if event.code is Code.TIMEOUT else self.settings.close_s
-                self._write_scope.deadline = trio.current_time() + grace_s
+                self._close_until = self._write_scope.deadline = trio.current_time() + grace_s
 
     def _judge(self, event: TokenReceived) -> None:
         assert self._authenticate is not None
@@ -263,6 +268,9 @@ class Session:
 
     async def _handle(self, stream: Stream) -> None:
         assert self._handler is not None
+        self._handlers += 1
         with stream.cancelled_by_reset, suppress(StreamReset):
             await self._handler(stream)
+        self._handlers -= 1
         stream.finish()
+        self.flush()

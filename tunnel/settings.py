@@ -67,7 +67,9 @@ def _value(hint: Any, value: Any, field: dataclasses.Field[Any], name: str) -> A
         origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return load(typing.cast("type[Any]", hint), value, where=f"{name}.")
-    if origin in (list, tuple) and isinstance(value, list):
+    if origin in (list, tuple):
+        if not isinstance(value, list):
+            raise SettingError(f"setting '{name}' must be a list, not {type(value).__name__}")
         item = typing.get_args(hint)[0]
         values = [_value(item, v, field, f"{name}[{i}]") for i, v in enumerate(value)]
         return values if origin is list else tuple(values)
@@ -76,7 +78,7 @@ def _value(hint: Any, value: Any, field: dataclasses.Field[Any], name: str) -> A
     if isinstance(hint, type) and type(value) is not hint:
         raise SettingError(f"setting '{name}' must be {hint.__name__}, not {type(value).__name__}")
     low, high = field.metadata.get("low"), field.metadata.get("high")
-    if (low is not None and value < low) or (high is not None and value > high):
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
         raise SettingError(f"setting '{name}' is {value}; it must be between {low} and {high}")
     return value
 
@@ -113,7 +115,7 @@ class TunnelSettings:
         1024,
         low=1,
         high=65_536,
-        why="open streams a peer may have; reserved credit is max_streams * window_bytes",
+        why="open streams of each end; reserved credit is 2 * max_streams * window_bytes",
     )
     stall_s: float = setting(
         5.0,
@@ -155,4 +157,4 @@ class TunnelSettings:
     @property
     def granted_cap_bytes(self) -> int:
         """Most credit that can ever be outstanding or queued on one tunnel."""
-        return self.max_streams * self.window_bytes + self.growth_bytes
+        return 2 * self.max_streams * self.window_bytes + self.growth_bytes

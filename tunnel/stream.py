@@ -39,6 +39,7 @@ class Stream:
         self.cancelled_by_reset = trio.CancelScope()
         self.reset_code: Code | None = None
         self._ended = self._peer_ended = self._discards = False
+        self._held = 0  # bytes of Data delivered and not released yet
         self._inbox: list[Event] = []
         self._arrived = trio.Event()
         self._room = trio.Event()
@@ -53,7 +54,8 @@ class Stream:
         """
         while not self._inbox:
             self._check()
-            self._arrived = trio.Event()
+            if self._arrived.is_set():
+                self._arrived = trio.Event()
             await self._arrived.wait()
 
     def take(self) -> list[Event]:
@@ -62,10 +64,16 @@ class Stream:
         return inbox
 
     def release(self, count: int) -> None:
-        """The consumer has disposed of `count` bytes of Data: their credit goes back."""
-        if count:
-            self._connection.consumed(self.id, count, trio.current_time())
-            self._session.flush()
+        """The consumer has disposed of `count` bytes of Data: their credit goes back.
+
+        After `reset` everything counts as released already.
+
+        Raises:
+            LocalError: less was delivered.
+        """
+        if count and not self._discards:
+            self._held -= count
+            self._give_back(count)
 
     # Sending.
 
@@ -119,22 +127,24 @@ class Stream:
         self._forget_when_over()
 
     def reset(self, code: Code) -> None:
-        """Abort the exchange; harmless when it is over."""
+        """Abort the exchange, or just let go of it when it is over already."""
         if self.reset_code is None:
             self.reset_code = code
             self._connection.reset(self.id, code)
-            self._drop()
             self._wake()
             self._session.forget(self)
-            self._session.flush()
+        self._drop()
+        self._session.flush()
 
     # For the session.
 
     def deliver(self, event: Event) -> None:
         """Queue an event for the consumer."""
-        if self._discards and isinstance(event, Data):
-            self.release(len(event.view))
-            return
+        if isinstance(event, Data):
+            if self._discards:
+                self._give_back(len(event.view))
+                return
+            self._held += len(event.view)
         self._inbox.append(event)
         self._arrived.set()
         if isinstance(event, Reset):
@@ -151,7 +161,6 @@ class Stream:
         """The handler is done: what it left open is aborted, what it left unread discarded."""
         if not self._ended:
             self.reset(Code.INTERNAL)
-        self._discards = True
         self._drop()
 
     def _on_reset(self, code: Code) -> None:
@@ -165,8 +174,16 @@ class Stream:
             self._session.forget(self)
 
     def _drop(self) -> None:
-        unread = sum(len(e.view) for e in self.take() if isinstance(e, Data))
-        self.release(unread)
+        """Discard what was not released, and whatever still comes."""
+        self._discards = True
+        self._inbox = []
+        held, self._held = self._held, 0
+        self._give_back(held)
+
+    def _give_back(self, count: int) -> None:
+        if count:
+            self._connection.consumed(self.id, count, trio.current_time())
+            self._session.flush()
 
     def _wake(self) -> None:
         self._arrived.set()
@@ -177,5 +194,6 @@ class Stream:
             raise StreamReset(code=self.reset_code)
 
     async def _wait_for_room(self) -> None:
-        self._room = trio.Event()
+        if self._room.is_set():
+            self._room = trio.Event()
         await self._room.wait()

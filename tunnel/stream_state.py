@@ -3,8 +3,8 @@
 A stream has two halves, one for each direction, and each half is in one state of this table. The
 opener's half begins with OPEN, the other one waits for its HEAD. The machine does not know which
 side it plays, and nothing about a stream's state lives elsewhere. A pair that is absent is a
-protocol error. RESET is not in the table: in any state it ends both halves. CREDIT belongs to the
-half it lets flow.
+protocol error. RESET and CREDIT are not in the table: they are legal as long as the stream is open;
+RESET ends both halves, CREDIT changes none.
 """
 
 from __future__ import annotations
@@ -26,10 +26,7 @@ class Half(enum.Enum):
 TRANSITIONS: dict[tuple[Half, int], Half] = {
     (Half.IDLE, FrameType.OPEN): Half.BODY,
     (Half.HEAD, FrameType.HEAD): Half.BODY,
-    (Half.HEAD, FrameType.CREDIT): Half.HEAD,
     (Half.BODY, FrameType.DATA): Half.BODY,
     (Half.BODY, FrameType.MARK): Half.BODY,
-    (Half.BODY, FrameType.CREDIT): Half.BODY,
     (Half.BODY, FrameType.END): Half.ENDED,
-    (Half.ENDED, FrameType.CREDIT): Half.ENDED,  # granted before our END arrived
 }

@@ -82,9 +82,11 @@ class WebSocketTransport:
         """Send Close if it is still possible, then close the byte stream without waiting."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(NORMAL)
-        with suppress(TransportClosed):
-            await self._write(b"".join([*self._replies, *self._protocol.data_to_send()]))
-        await trio.aclose_forcefully(self._stream)
+        try:
+            with suppress(TransportClosed):
+                await self._write(b"".join([*self._replies, *self._protocol.data_to_send()]))
+        finally:
+            await trio.aclose_forcefully(self._stream)
 
     async def _read(self) -> bytes | bytearray:
         try:
@@ -105,14 +107,16 @@ class WebSocketTransport:
         """Return the binary messages that have arrived whole."""
         messages = []
         for event in self._protocol.events_received():
-            assert isinstance(event, WebSocketFrame)
+            if not isinstance(event, WebSocketFrame):
+                continue  # the HTTP response; frames may have come in the same read
             if event.opcode is Opcode.TEXT:
                 self._protocol.fail(UNSUPPORTED)
                 break
             if event.opcode is Opcode.BINARY and event.fin:
                 messages.append(memoryview(event.data))
             elif event.opcode in (Opcode.BINARY, Opcode.CONT):
-                self._fragments.append(bytes(event.data))
+                if event.data:  # empty fragments are legal, without end and not limited
+                    self._fragments.append(bytes(event.data))
                 if event.fin:
                     messages.append(memoryview(b"".join(self._fragments)))
                     self._fragments = []
@@ -143,7 +147,6 @@ async def connect_websocket(
     if protocol.handshake_exc is not None:
         status = getattr(getattr(protocol.handshake_exc, "response", None), "status_code", 0)
         raise HandshakeFailed("the server refused the WebSocket", status=status)
-    protocol.events_received()  # the HTTP response
     return transport
 
 

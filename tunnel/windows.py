@@ -95,10 +95,9 @@ class ReceiveWindow:
         assert 0 <= count <= self.queued
         self.queued -= count
         self.drained_at = now
+        self._return_growth()
         if self._limited and self.queued <= self.window // 2:
             self._grow()
-        if self.grown and self.window == self._settings.window_bytes:
-            self._return_growth()
 
     def due(self) -> int:
         """Return the credit to grant now, 0 if it is not worth a frame yet, and book it."""
@@ -127,14 +126,15 @@ class ReceiveWindow:
         """The sender ran dry although the consumer keeps up: the window is the bottleneck."""
         settings = self._settings
         target = min(max(settings.window_default_bytes, 2 * self.window), settings.window_max_bytes)
-        extra = self._pool.take(target - self.window)
+        extra = self._pool.take(max(0, target - self.window))
         self.window += extra
         self.grown += extra
         self._limited = False
 
     def _return_growth(self) -> None:
-        """Give back what is no longer promised."""
-        held = max(0, self.outstanding + self.queued - self._settings.window_bytes)
+        """Give back what is neither promised nor within the window."""
+        promised = max(self.window, self.outstanding + self.queued)
+        held = promised - self._settings.window_bytes
         if held < self.grown:
             self._pool.give(self.grown - held)
             self.grown = held
