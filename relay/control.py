@@ -23,7 +23,7 @@ from relay.units import Units
 from relay.viewer import check_cluster, crossing, current, route
 from tunnel.errors import Code, TunnelError
 from tunnel.events import End
-from tunnel.exchange import RESPONSE_HEADERS, RequestHead, ResponseHead, allowed
+from tunnel.exchange import REQUEST_HEADERS, RESPONSE_HEADERS, RequestHead, ResponseHead
 
 T = TypeVar("T")
 SUBJECT = "control"
@@ -70,7 +70,9 @@ class ControlSide:
         self._core.drain.check()
         scope, capability = route(request, self._core.capabilities, "control")
         check_cluster(current(self._core.policy), scope)
-        head = RequestHead(request.method, capability.path, scope, SUBJECT, crossing(request))
+        head = RequestHead(
+            request.method, capability.path, scope, SUBJECT, crossing(request, REQUEST_HEADERS)
+        )
         return Call(http, request, head, capability, lambda: True)
 
     async def _put_policy(self, http: Http1) -> None:
@@ -101,6 +103,8 @@ class ControlSide:
         delivered = False
         try:
             delivered = await self._deliver(http, exchange)
+        except TunnelError:
+            pass  # the agent gave up meanwhile; what was begun is cut off
         finally:
             if not delivered:
                 exchange.stream.reset(Code.NOT_READY)
@@ -136,13 +140,14 @@ class ControlSide:
         status = int(_number(request, "planesplit-status", 200))
         if not 200 <= status <= 599:
             raise _invalid("planesplit-status is no HTTP status")
+        head = ResponseHead(status, crossing(request, RESPONSE_HEADERS))
         exchange = self._exchanges.claim(name)
         if exchange is None:
             text = "the exchange is over, answered, or was never there"
             raise ConnectError(ConnectCode.NOT_FOUND, Reason.NOT_FOUND, text)
         stream = exchange.stream
         try:
-            stream.head(ResponseHead(status, allowed(request.headers, RESPONSE_HEADERS)))
+            stream.head(head)
             while piece := await http.body():
                 await stream.send(piece)
             stream.end()

@@ -221,7 +221,7 @@ class Http1:
 
     async def _line(self) -> bytes:
         while (end := self._buffer.find(b"\r\n", 0, MAX_CHUNK_LINE_BYTES)) < 0:
-            if len(self._buffer) >= MAX_CHUNK_LINE_BYTES:
+            if len(self._buffer) >= MAX_CHUNK_LINE_BYTES or b"\n" in self._buffer:
                 raise BadRequest(400, Reason.SMUGGLING, "a chunk begins with its size alone")
             await self._fill()
         return self._take(end + 2)[:-2]

@@ -49,7 +49,11 @@ class ViewerSide:
             raise ConnectError(ConnectCode.PERMISSION_DENIED, Reason.FORBIDDEN, text)
         check_cluster(policy, scope)
         head = RequestHead(
-            request.method, capability.path, scope, caller.subject, crossing(request)
+            request.method,
+            capability.path,
+            scope,
+            caller.subject,
+            crossing(request, REQUEST_HEADERS),
         )
 
         def permitted() -> bool:
@@ -104,13 +108,13 @@ def check_cluster(policy: Policy, scope: Scope) -> None:
         raise ConnectError(ConnectCode.NOT_FOUND, Reason.UNKNOWN_CLUSTER, text)
 
 
-def crossing(request: Request) -> Headers:
-    """Return the request headers that may cross, each at most once.
+def crossing(request: Request, names: frozenset[str]) -> Headers:
+    """Return the headers that may cross, each at most once.
 
     Raises:
         ConnectError: INVALID_ARGUMENT: one is repeated.
     """
-    headers = allowed(request.headers, REQUEST_HEADERS)
+    headers = allowed(request.headers, names)
     if len({name for name, _ in headers}) < len(headers):
         text = "a header that must be single is repeated"
         raise ConnectError(ConnectCode.INVALID_ARGUMENT, Reason.SMUGGLING, text)

@@ -337,7 +337,7 @@ async def test_a_silent_agent_runs_into_a_deadline(autojump_clock):
         stream = await agent.stream()
         await client.response()
         assert error_of(await client.rest())["code"] == "deadline_exceeded"
-        await stream.ready()
+        await s.settled()
         assert stream.reset_code is Code.CANCELLED
         assert s.count("agent_silent") == 1
 
