@@ -17,6 +17,7 @@ _MAX_CHUNK_LINE_BYTES = 10  # eight hex digits and CRLF
 _REQUEST_LINE = re.compile(rb"(?:GET|POST) (/[\x21-\x7e]{0,4095}) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\x80-\xff\t]*)")
 _CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{1,8}\r\n")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 _DIGITS = re.compile(rb"[0-9]{1,10}")
 
 
@@ -36,6 +37,7 @@ class HttpGuard:
     ) -> None:
         self._max_head_bytes, self._max_body_bytes = max_head_bytes, max_body_bytes
         self._pending = bytearray()
+        self._seen = 0  # bytes of an incomplete head that have been looked at
         self._body_left = 0  # bytes of a body or a chunk that pass unread
         self._chunked = False
         self._chunk_ends = False  # a chunk's CRLF is due
@@ -68,13 +70,15 @@ class HttpGuard:
         return taken
 
     def _head(self) -> bytes:
-        end = self._pending.find(b"\r\n\r\n")
+        seen, self._seen = self._seen, len(self._pending)
+        end = self._pending.find(b"\r\n\r\n", max(0, seen - 3))
         size = end + 4 if end >= 0 else len(self._pending)
         if size > self._max_head_bytes:
             raise Refused
         if end < 0:
-            self._check_partial()
+            self._check_partial(max(0, seen - 1))
             return b""
+        self._seen = 0
         lines = bytes(self._pending[:end]).split(b"\r\n")
         head = self._take(size)
         if not _REQUEST_LINE.fullmatch(lines[0]):
@@ -82,12 +86,12 @@ class HttpGuard:
         self._begin_body(_fields(lines[1:]))
         return head
 
-    def _check_partial(self) -> None:
-        """Refuse early what can no longer become a head: bare LF, a foreign method."""
-        first, _, rest = bytes(self._pending).partition(b"\r\n")
-        if b"\n" in first or re.search(rb"(?<!\r)\n", rest):
+    def _check_partial(self, start: int) -> None:
+        """Refuse early what can no longer become a head: a foreign method, bare LF from `start`."""
+        first = bytes(self._pending[:6])
+        if not (b"POST /".startswith(first) or b"GET /".startswith(first[:5])):
             raise Refused
-        if not (b"POST /".startswith(first[:6]) or b"GET /".startswith(first[:5])):
+        if _BARE_LF.search(self._pending, start):
             raise Refused
 
     def _begin_body(self, fields: dict[bytes, bytes]) -> None:

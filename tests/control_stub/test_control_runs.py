@@ -22,7 +22,6 @@ from flyteidl2.common import identifier_pb2, list_pb2, phase_pb2
 from flyteidl2.core import literals_pb2
 from flyteidl2.project import project_service_pb2 as project_wire
 from flyteidl2.task import common_pb2, task_service_pb2
-from flyteidl2.workflow import run_definition_pb2
 from flyteidl2.workflow import run_service_pb2 as wire
 
 from control_stub.runs import RunKey
@@ -323,4 +322,3 @@ async def test_what_is_not_implemented_says_so(autojump_clock: Any) -> None:
         with pytest.raises(RpcError) as caught:
             await alice.call(RUNS, "GetActionData", wire.GetActionDataRequest())
         assert caught.value.code == "unimplemented"
-        assert run_definition_pb2.ACTION_TYPE_TASK
