@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from customer_stub.cri import PIECE_BYTES, CriFramer, LogWriter, Timestamps
 from customer_stub.produced import Produced, Stream
-from customer_stub.rotation import LogFile
+from customer_stub.rotation import GZIP_BLOCK_BYTES, LogFile
 
 AT = b"2026-01-01T00:00:00Z"
 MANY = 10_000
@@ -193,3 +193,36 @@ def test_a_line_too_long_to_hold_is_digested_as_it_comes(monkeypatch: pytest.Mon
         produced.stored("stdout", bytes([byte]))
     assert produced.report()["sha256"] == hashlib.sha256(text).hexdigest()
     assert produced.report()["lines"] == 2
+
+
+async def test_a_file_dropped_while_it_is_compressed_stays_dropped(tmp_path: Path) -> None:
+    record = b"%b stdout F %b\n" % (AT, b"x" * (3 * GZIP_BLOCK_BYTES))
+    log = LogFile(tmp_path / "0.log", rotate_bytes=1, rotate_files=3, clock=Clock(step_ns=10**9))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.tend)
+        for _ in range(3):
+            log.append(record)
+        while not list(tmp_path.glob("*.tmp")):
+            await trio.lowlevel.checkpoint()
+        for _ in range(3):
+            log.append(record)
+        log.close()
+    names = [path.name for path in log_files(tmp_path)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert len(names) == 3
+    assert len(records(tmp_path)) == 3
+
+
+async def test_compression_cancelled_leaves_the_plain_file(tmp_path: Path) -> None:
+    record = b"%b stdout F %b\n" % (AT, b"x" * (3 * GZIP_BLOCK_BYTES))
+    log = LogFile(tmp_path / "0.log", rotate_bytes=1, rotate_files=9)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.tend)
+        for _ in range(3):
+            log.append(record)
+        while not list(tmp_path.glob("*.tmp")):
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    log.close()
+    assert not [path for path in tmp_path.iterdir() if path.suffix in (".tmp", ".gz")]
+    assert len(records(tmp_path)) == 3

@@ -103,6 +103,17 @@ def test_nothing_survives_the_process(tmp_path: Path, number: signal.Signals) ->
         wait_until_gone(pids)
 
 
+def test_the_kernel_alone_kills_the_command(tmp_path: Path) -> None:
+    with running(tmp_path) as (process, url, log_root):
+        (line,) = start_pod(url, log_root, "echo $$; exec sleep 600", 1)
+        command = int(line)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (guardian,) = {int(child) for child in children} - {command}
+        os.kill(guardian, signal.SIGKILL)
+        process.kill()
+        wait_until_gone([command])
+
+
 def test_sigterm_lets_containers_finish_their_logs(tmp_path: Path) -> None:
     script = "trap 'echo bye; exit 0' TERM; echo hello; while :; do sleep 0.05; done"
     with running(tmp_path, shutdown_s=10) as (process, url, log_root):
