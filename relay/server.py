@@ -98,13 +98,13 @@ async def run(config: RelayConfig) -> None:
         "ops": Door(relay, relay.serve_ops, None),
     }
     async with trio.open_nursery() as nursery:
-        accepting = trio.CancelScope()
-        for name, listener in listeners.items():
-            scope = accepting if name in ("viewer", "agent") else trio.CancelScope()
-            nursery.start_soon(_accept, doors[name], listener, nursery, scope)
+        accepting = {name: trio.CancelScope() for name in doors}
+        for name, door in doors.items():
+            nursery.start_soon(_accept, door, listeners[name], nursery, accepting[name])
         announce(**{f"{name}_port": _port(listener) for name, listener in listeners.items()})
         await until_signalled()
-        accepting.cancel()
+        for name in ("viewer", "agent"):
+            accepting[name].cancel()
         await relay.drain()
         nursery.cancel_scope.cancel()
 
@@ -115,9 +115,11 @@ async def _accept(
     connections: trio.Nursery,
     scope: trio.CancelScope,
 ) -> None:
+    """Accept until `scope` is cancelled, then close the port; connections live on."""
     with scope:
-        serve = partial(trio.serve_listeners, handler_nursery=connections)
-        await serve(door.enter, [listener])
+        async with listener:
+            serve = partial(trio.serve_listeners, handler_nursery=connections)
+            await serve(door.enter, [listener])
 
 
 async def _listen(host: str, name: str, port: int) -> trio.SocketListener:
