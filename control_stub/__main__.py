@@ -59,7 +59,7 @@ async def _serve(
     url = settings.public_url.rstrip("/") or f"{scheme}://{host}:{port}"
     journal = Journal("control_stub")
     async with control_plane(settings, secrets, url, journal=journal) as plane:
-        server = HttpServer(plane.asgi, settings.http, context)
+        server = HttpServer(plane.asgi, settings.http, context, journal)
         stopping = trio.Event()
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve, listener, stopping)

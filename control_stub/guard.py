@@ -21,21 +21,22 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 _DIGITS = re.compile(rb"[0-9]{1,10}")
 
 
-class Refused(Exception):
-    """The bytes are not the dialect that is spoken here; nothing more of them may be used."""
+class _Ambiguous(Exception):
+    """The bytes are not the dialect that is spoken here."""
 
 
 class HttpGuard:
     """Follows one connection's requests.
 
     `feed` returns the bytes that may be handed to the parser: heads only when they are complete
-    and clean, bodies as they come.
+    and clean, bodies as they come. Once `refused`, nothing more of the connection may be used.
     """
 
     def __init__(
         self, *, max_head_bytes: int = MAX_HEAD_BYTES, max_body_bytes: int = MAX_BODY_BYTES
     ) -> None:
         self._max_head_bytes, self._max_body_bytes = max_head_bytes, max_body_bytes
+        self.refused = False
         self._pending = bytearray()
         self._seen = 0  # bytes of an incomplete head that have been looked at
         self._body_left = 0  # bytes of a body or a chunk that pass unread
@@ -44,15 +45,14 @@ class HttpGuard:
         self._body_bytes = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Take received bytes and return those that are safe to parse.
-
-        Raises:
-            Refused: the framing is anything but unambiguous.
-        """
+        """Take received bytes and return those that are safe to parse."""
         self._pending += data
         passed = bytearray()
-        while self._pending and (step := self._step()):
-            passed += step
+        try:
+            while self._pending and not self.refused and (step := self._step()):
+                passed += step
+        except _Ambiguous:
+            self.refused = True
         return bytes(passed)
 
     def _step(self) -> bytes:
@@ -74,7 +74,7 @@ class HttpGuard:
         end = self._pending.find(b"\r\n\r\n", max(0, seen - 3))
         size = end + 4 if end >= 0 else len(self._pending)
         if size > self._max_head_bytes:
-            raise Refused
+            raise _Ambiguous
         if end < 0:
             self._check_partial(max(0, seen - 1))
             return b""
@@ -82,7 +82,7 @@ class HttpGuard:
         lines = bytes(self._pending[:end]).split(b"\r\n")
         head = self._take(size)
         if not _REQUEST_LINE.fullmatch(lines[0]):
-            raise Refused
+            raise _Ambiguous
         self._begin_body(_fields(lines[1:]))
         return head
 
@@ -90,36 +90,36 @@ class HttpGuard:
         """Refuse early what can no longer become a head: a foreign method, bare LF from `start`."""
         first = bytes(self._pending[:6])
         if not (b"POST /".startswith(first) or b"GET /".startswith(first[:5])):
-            raise Refused
+            raise _Ambiguous
         if _BARE_LF.search(self._pending, start):
-            raise Refused
+            raise _Ambiguous
 
     def _begin_body(self, fields: dict[bytes, bytes]) -> None:
         length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
         if b"upgrade" in fields or b"http2-settings" in fields or b"host" not in fields:
-            raise Refused
+            raise _Ambiguous
         if coding is not None:
             if length is not None or coding.lower() != b"chunked":
-                raise Refused
+                raise _Ambiguous
             self._chunked, self._body_bytes = True, 0
         elif length is not None:
             if not _DIGITS.fullmatch(length) or int(length) > self._max_body_bytes:
-                raise Refused
+                raise _Ambiguous
             self._body_left = int(length)
 
     def _chunk_line(self) -> bytes:
         end = self._pending.find(b"\n")
         if end < 0:
             if len(self._pending) >= _MAX_CHUNK_LINE_BYTES:
-                raise Refused
+                raise _Ambiguous
             return b""
         line = bytes(self._pending[: end + 1])
         if not _CHUNK_LINE.fullmatch(line):  # no extensions
-            raise Refused
+            raise _Ambiguous
         size = int(line, 16)
         self._body_bytes += size
         if self._body_bytes > self._max_body_bytes:
-            raise Refused
+            raise _Ambiguous
         taken = self._take(len(line))
         self._body_left, self._chunked, self._chunk_ends = size, size > 0, True
         return taken
@@ -127,7 +127,7 @@ class HttpGuard:
     def _chunk_end(self) -> bytes:
         """Pass the CRLF after a chunk; after the last one it also says that no trailers follow."""
         if not b"\r\n".startswith(bytes(self._pending[:2])):
-            raise Refused
+            raise _Ambiguous
         if len(self._pending) < 2:
             return b""
         self._chunk_ends = False
@@ -140,10 +140,10 @@ def _fields(lines: list[bytes]) -> dict[bytes, bytes]:
     for line in lines:
         match = _FIELD.fullmatch(line)
         if match is None:
-            raise Refused
+            raise _Ambiguous
         name = match[1].lower()
         if name in fields and name in _SINGLE:
-            raise Refused
+            raise _Ambiguous
         fields[name] = match[2].strip(b" \t")
     return fields
 

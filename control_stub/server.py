@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -18,8 +17,10 @@ from anycorn.config import Config
 from anycorn.tcp_server import TCPServer
 from anycorn.worker_context import WorkerContext
 
-from control_stub.guard import HttpGuard, Refused
+from control_stub.guard import HttpGuard
 from control_stub.settings import HttpLimits
+from tunnel.errors import HandshakeFailed
+from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
 from tunnel.tls import start_tls
 
@@ -43,9 +44,11 @@ class HttpServer:
         context: TLS context, or None for plain HTTP.
     """
 
-    def __init__(self, app: AsgiApp, limits: HttpLimits, context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, app: AsgiApp, limits: HttpLimits, context: ssl.SSLContext | None, journal: Journal
+    ) -> None:
         self._app = ASGIWrapper(cancel_when_left(app, limits.request_s))  # type: ignore[arg-type]
-        self._limits, self._context = limits, context
+        self._limits, self._context, self._journal = limits, context, journal
         self._config = Config()
         self._config.accesslog = self._config.errorlog = None  # they would quote requests
         self._config.keep_alive_timeout = limits.idle_s
@@ -61,9 +64,9 @@ class HttpServer:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept and serve; after `stopping` accept no more and give requests `grace_s` to end."""
-        async with listener, trio.open_nursery() as connections:
+        async with trio.open_nursery() as connections:
             task_status.started()
-            async with trio.open_nursery() as accepting:
+            async with listener, trio.open_nursery() as accepting:
                 accepting.start_soon(self._accept, listener, connections)
                 await stopping.wait()
                 accepting.cancel_scope.cancel()
@@ -81,21 +84,18 @@ class HttpServer:
     async def _connection(self, stream: trio.SocketStream) -> None:
         async with self._slots:
             try:
-                secured = await self._secured(stream)
-            except (OSError, trio.BrokenResourceError, trio.TooSlowError, ssl.SSLError):
-                await trio.aclose_forcefully(stream)
-                return
-            guarded = GuardedStream(secured, self._limits.send_s)
-            try:
-                await TCPServer(
-                    self._app,
-                    self._config,
-                    self._worker,
-                    {},
-                    guarded,  # type: ignore[arg-type]
-                ).run()
+                await self._serve_stream(await self._secured(stream))
+            except (OSError, trio.BrokenResourceError, trio.TooSlowError, HandshakeFailed):
+                pass
+            except Exception as error:  # one connection's fault is nobody else's
+                self._journal.event("connection_failed", error=type(error).__name__)
             finally:
-                await trio.aclose_forcefully(secured)
+                await trio.aclose_forcefully(stream)
+
+    async def _serve_stream(self, stream: trio.abc.Stream) -> None:
+        with trio.CancelScope() as connection:
+            guarded: Any = GuardedStream(stream, self._limits.send_s, connection)
+            await _Connection(self._app, self._config, self._worker, {}, guarded).run()
 
     async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream:
         if self._context is None:
@@ -104,17 +104,29 @@ class HttpServer:
             return await start_tls(stream, self._context, server_side=True)
 
 
-class GuardedStream:
-    """What anycorn uses of an anyio stream, over a trio stream and behind a guard."""
+class _Connection(TCPServer):
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()  # or it would hold the connection's slot for `idle_s` more
 
-    def __init__(self, stream: trio.abc.Stream, send_s: float) -> None:
-        self._stream, self._send_s = stream, send_s
+
+class GuardedStream:
+    """What anycorn uses of an anyio stream, over a trio stream and behind a guard.
+
+    Args:
+        send_s: time for one send.
+        connection: cancelled when a send fails.
+    """
+
+    def __init__(
+        self, stream: trio.abc.Stream, send_s: float, connection: trio.CancelScope
+    ) -> None:
+        self._stream, self._send_s, self._connection = stream, send_s, connection
         self._guard = HttpGuard()
-        self._refused = False
 
     async def receive(self, max_bytes: int) -> bytes:
         """Return the next clean bytes; after a refusal, poison and then the end."""
-        while not self._refused:
+        while not self._guard.refused:
             try:
                 data = await self._stream.receive_some(max_bytes)
             except trio.BrokenResourceError:
@@ -122,13 +134,12 @@ class GuardedStream:
             except trio.ClosedResourceError:
                 raise anyio.ClosedResourceError from None
             if not data:
-                raise anyio.EndOfStream
-            try:
-                if clean := self._guard.feed(bytes(data)):
-                    return clean
-            except Refused:
-                self._refused = True
-                return _POISON
+                break
+            clean = self._guard.feed(bytes(data))
+            if self._guard.refused:
+                return clean + _POISON
+            if clean:
+                return clean
         raise anyio.EndOfStream
 
     async def send(self, data: bytes) -> None:
@@ -137,6 +148,7 @@ class GuardedStream:
             with trio.fail_after(self._send_s):
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.TooSlowError):
+            self._connection.cancel()  # and with it what still produces for this client
             raise anyio.BrokenResourceError from None
         except trio.ClosedResourceError:
             raise anyio.ClosedResourceError from None
@@ -183,25 +195,20 @@ def cancel_when_left(app: AsgiApp, request_s: float) -> AsgiApp:
         if scope["type"] != "http":
             return
         body_deadline = trio.current_time() + request_s
-        left = False
+        request = trio.CancelScope()
 
         async def watched() -> Any:
-            nonlocal body_deadline, left
+            nonlocal body_deadline
             message: Any = {"type": "http.disconnect"}
             with trio.CancelScope(deadline=body_deadline):
                 message = await receive()
             if message["type"] == "http.disconnect":
-                left = True
-                request.cancel_scope.cancel()
+                request.cancel()
             elif not message.get("more_body", False):
                 body_deadline = math.inf
             return message
 
-        async with trio.open_nursery() as request:
+        with request:
             await app(scope, watched, send)
-            request.cancel_scope.cancel()
 
     return wrapped
-
-
-Handler = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
