@@ -19,9 +19,9 @@ _NS = 1_000_000_000
 class LogFile:
     """Appends to `{n}.log`; full files become `{n}.log.{YYYYMMDD-HHMMSS}`, older ones `….gz`.
 
-    Further rotations within one second get `.0001`, `.0002` … behind the time, so that the names of
-    one container sort in the order of rotation. The newest rotated file stays plain for readers
-    that are not done with it.
+    The times of one container's files differ by at least a second, also when it rotates faster or
+    the clock is set back, so that their names sort in the order of rotation. The newest rotated
+    file stays plain for readers that are not done with it.
 
     Args:
         path: the current file; its directory is made if absent.
@@ -45,7 +45,7 @@ class LogFile:
         self._rotate_bytes, self._rotate_files = rotate_bytes, rotate_files
         self._rotated: list[Path] = []
         self._plain: list[Path] = []
-        self._stamp, self._repeat = "", 0
+        self._rotated_s = 0
         self._wake = trio.Event()
         self._closed = False
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -99,12 +99,9 @@ class LogFile:
         self._wake.set()
 
     def _next_name(self) -> Path:
-        second = time.gmtime(self._clock() // _NS)
-        stamp = max(self._stamp, time.strftime("%Y%m%d-%H%M%S", second))
-        self._repeat = self._repeat + 1 if stamp == self._stamp else 0
-        self._stamp = stamp
-        suffix = f".{self._repeat:04d}" if self._repeat else ""
-        return self._path.with_name(f"{self._path.name}.{stamp}{suffix}")
+        self._rotated_s = max(self._rotated_s + 1, self._clock() // _NS)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(self._rotated_s))
+        return self._path.with_name(f"{self._path.name}.{stamp}")
 
     def _drop(self, path: Path) -> None:
         if path in self._plain:

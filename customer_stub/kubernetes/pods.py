@@ -52,7 +52,7 @@ class PodApi:
         pod["metadata"]["uid"] = self._new_uid()
         pod["metadata"]["creationTimestamp"] = status.timestamp(self._clock())
         pod["spec"].setdefault("terminationGracePeriodSeconds", self._settings.grace_s)
-        pod["status"] = status.pending(pod)
+        pod["status"] = status.pending()
         if len(self._store.list(PODS)) >= self._settings.max_pods:
             raise errors.quota_exceeded(name, self._settings.max_pods)
         try:

@@ -163,6 +163,7 @@ class Kubelet:
             self._nursery.start_soon(self._run_pod, pod, self._stops[uid])
 
     async def _run_pod(self, pod: Json, stop: Stop) -> None:
+        self._report(pod, status.creating)
         try:
             exit_ = await self._run_container(pod, stop)
         except* OSError:

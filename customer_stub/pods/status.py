@@ -16,8 +16,13 @@ def timestamp(at_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ns // 1_000_000_000))
 
 
-def pending(pod: Mapping[str, Any]) -> Json:
-    """Return the status of a pod that nothing has run yet."""
+def pending() -> Json:
+    """Return the status of a pod that waits for its node."""
+    return {"phase": "Pending"}
+
+
+def creating(pod: Mapping[str, Any]) -> Json:
+    """Return the status of a pod whose container is about to start."""
     state = {"waiting": {"reason": "ContainerCreating"}}
     return {
         "phase": "Pending",

@@ -35,12 +35,7 @@ def pod(name: str = "p", image: str = "any", *words: str, **spec: Any) -> dict[s
 
 def log_files(directory: Path, restart: int = 0) -> list[Path]:
     """A container's files, oldest first."""
-
-    def age(path: Path) -> tuple[str, int]:
-        stamp, _, repeat = path.name.removesuffix(".gz").partition(".log.")[2].partition(".")
-        return stamp, int(repeat or 0)
-
-    return [*sorted(directory.glob(f"{restart}.log.*"), key=age), directory / f"{restart}.log"]
+    return [*sorted(directory.glob(f"{restart}.log.*")), directory / f"{restart}.log"]
 
 
 def records(directory: Path) -> list[tuple[bytes, bytes, bytes, bytes]]:

@@ -58,7 +58,14 @@ async def test_both_streams_exit_code_and_phases(tmp_path: Path) -> None:
             events.append(event)
             if event["object"]["status"]["phase"] == "Failed":
                 break
-        assert phases(events) == [("MODIFIED", "Running"), ("MODIFIED", "Failed")]
+        assert phases(events) == [
+            ("MODIFIED", "Pending"),
+            ("MODIFIED", "Running"),
+            ("MODIFIED", "Failed"),
+        ]
+        waiting = events[0]["object"]["status"]["containerStatuses"][0]["state"]["waiting"]
+        assert waiting == {"reason": "ContainerCreating"}
+        assert "containerStatuses" not in created["status"]
         assert terminated(found)["exitCode"] == 7
         assert lines(directory_of(target, found), "stdout") == [b"out", b"no newline"]
         assert lines(directory_of(target, found), "stderr") == [b"err"]

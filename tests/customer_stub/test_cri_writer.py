@@ -165,7 +165,7 @@ async def test_rotation_keeps_a_bounded_number_of_bounded_files(tmp_path: Path) 
     assert numbers == list(range(numbers[0], 200))
 
 
-def test_rotations_within_one_second_keep_their_order(tmp_path: Path) -> None:
+def test_names_sort_in_the_order_of_rotation(tmp_path: Path) -> None:
     clock = Clock()
     log = LogFile(tmp_path / "0.log", rotate_bytes=1, rotate_files=MANY, clock=clock)
     for number in range(12):
@@ -175,7 +175,8 @@ def test_rotations_within_one_second_keep_their_order(tmp_path: Path) -> None:
     log.close()
     assert [int(content) for _, _, _, content in records(tmp_path)] == list(range(13))
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names[:3] == ["0.log", "0.log.20231114-221320", "0.log.20231114-221320.0001"]
+    assert names[:3] == ["0.log", "0.log.20231114-221320", "0.log.20231114-221321"]
+    assert [path.name for path in log_files(tmp_path)] == [*names[1:], "0.log"]
 
 
 def test_a_full_disk_is_an_error_not_silence(tmp_path: Path) -> None:

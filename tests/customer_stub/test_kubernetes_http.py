@@ -189,9 +189,10 @@ async def test_watch_by_http(tmp_path: Path) -> None:
                 events = events_of(response)
                 body = pod("p", container={"command": ["true"]})
                 assert (await server.call("POST", PODS, json=body)).status_code == 201
-                seen = [await anext(events) for _ in range(4)]
-        assert [event["type"] for event in seen] == ["ADDED", "MODIFIED", "MODIFIED", "BOOKMARK"]
+                seen = [await anext(events) for _ in range(5)]
+        assert [event["type"] for event in seen] == ["ADDED", *["MODIFIED"] * 3, "BOOKMARK"]
         assert [e["object"]["status"].get("phase") for e in seen] == [
+            "Pending",
             "Pending",
             "Running",
             "Succeeded",
@@ -201,7 +202,7 @@ async def test_watch_by_http(tmp_path: Path) -> None:
         query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "1"}
         response = await server.call("GET", PODS, params=query, token="reader")
         again = [json.loads(line)["type"] for line in response.text.splitlines()]
-        assert again == ["MODIFIED", "MODIFIED"]
+        assert again == ["MODIFIED"] * 3
         for old, code, reason in (("1", 410, "Expired"), (version + "0", 504, "Timeout")):
             path = f"{PODS}?watch=1&resourceVersion={old}"
             await server.fails(code, reason, "GET", path, token="reader")
@@ -268,3 +269,36 @@ def test_token_file(tmp_path: Path) -> None:
         assert "just-a-token" not in str(caught.value)
     with pytest.raises(SettingError, match="cannot read"):
         read_token_file(str(tmp_path / "absent"))
+
+
+async def test_our_own_failure_is_a_500_that_tells_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("a detail that nobody should see")
+
+        server.cluster.pods.get = fail  # type: ignore[method-assign, assignment]
+        response = await server.call("GET", f"{PODS}/p")
+        assert (response.status_code, response.content) == (500, b"")
+        assert (await server.call("GET", PODS)).status_code == 200
+
+
+async def test_websockets_are_refused(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        upgrade = {
+            "connection": "upgrade",
+            "upgrade": "websocket",
+            "sec-websocket-version": "13",
+            "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }
+        assert (await server.call("GET", PODS, headers=upgrade)).status_code == 403
+
+
+@pytest.mark.parametrize("content", [None, "not a certificate"])
+def test_unusable_tls_files(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "cert.pem"
+    if content:
+        file.write_text(content)
+    tls = TlsFiles(str(file), str(file))
+    with pytest.raises(SettingError, match="setting 'tls': cannot use"):
+        bind(CustomerSettings(log_root="unused", token_file="unused", tls=tls))
