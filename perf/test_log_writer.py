@@ -1,6 +1,6 @@
 """The log writer never limits a run: it keeps up with 100,000 lines of 200 bytes a second.
 
-Measured on 2 shared cores: 1.1 M lines/s when 64 KiB are read at once, 0.17 M with a write per line.
+Measured on 2 shared cores: 1.1 M lines/s in reads of 64 KiB, 0.17 M with a write per line.
 """
 
 from __future__ import annotations
