@@ -74,7 +74,7 @@ async def tail_lines(
         ConnectError: any end but an orderly one; `unavailable` after `retry_for_s` seconds.
     """
     seen = Seen()
-    retry = _Retry(retry_for_s)
+    retry = Retry(retry_for_s)
     while True:
         replayed = seen.replay()
         try:
@@ -168,18 +168,20 @@ class Replay:
             yield replace(line, text=new.decode(errors="replace"))
 
 
-class _Retry:
-    """Pauses between tries: doubling, bounded, and over when nothing was heard for too long."""
+class Retry:
+    """Pauses between tries: doubling from 50 ms to 1 s, and over after `patience_s` of silence."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
         self.reset()
 
     def reset(self) -> None:
+        """The peer was heard."""
         self._heard_at = trio.current_time()
         self._pause_s = RETRY_FIRST_S
 
     async def pause(self, error: ConnectError) -> None:
+        """Wait before the next try, or raise `error` if patience is over."""
         if trio.current_time() + self._pause_s > self._heard_at + self._patience_s:
             raise error
         await trio.sleep(self._pause_s)

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,8 @@ class PlaneProcess:
     Args:
         name: the plane, which is also the module to run.
         config_file: TOML configuration.
+        command: another command line, for tests.
+        journal: where its lines go on, when it is not the plane's first life.
         on_exit: called with the plane when it ends without having been asked to.
     """
 
@@ -51,18 +53,18 @@ class PlaneProcess:
         config_file: Path,
         *,
         command: Sequence[str] | None = None,
-        environment: Mapping[str, str] | None = None,
+        journal: Ring | None = None,
         on_exit: Callable[[PlaneProcess], None] = lambda plane: None,
     ) -> None:
         self.name = name
         self._command = command or (sys.executable, "-m", name, "--config", str(config_file))
-        self._environment = environment
         self._on_exit = on_exit
         self._process: subprocess.Popen[bytes] | None = None
+        self._announced = trio.Event()
         self._ended = trio.Event()
         self._expected = False
         self.ready: dict[str, Any] = {}
-        self.journal = Ring()
+        self.journal = journal or Ring()
 
     @property
     def pid(self) -> int:
@@ -78,7 +80,8 @@ class PlaneProcess:
         """Start the process and wait for its ready line.
 
         Args:
-            nursery: where the pipes are read and the exit is awaited.
+            nursery: where the pipes are read and the exit is awaited. It cannot end before the
+                process has: `stop` or `kill` it.
             ready_s: seconds until a plane without a ready line has failed.
 
         Returns:
@@ -87,11 +90,11 @@ class PlaneProcess:
         Raises:
             PlaneFailed: it ended first, or was too slow.
         """
-        self._process = _spawn(self._command, self._environment)
-        announced = trio.Event()
-        nursery.start_soon(self._watch, announced)
+        self.journal.open()
+        self._process = _spawn(self._command)
+        nursery.start_soon(self._watch)
         with trio.move_on_after(ready_s):
-            await announced.wait()
+            await self._announced.wait()
         if not self.ready:
             reason = f"was not ready within {ready_s:g} s"
             if self._ended.is_set():
@@ -137,13 +140,20 @@ class PlaneProcess:
             await self.wait()
         return self.returncode or 0
 
-    async def _watch(self, announced: trio.Event) -> None:
+    async def _watch(self) -> None:
+        with trio.CancelScope(shield=True):  # whoever cancels must still see the process end
+            await self._follow()
+        self._announced.set()
+        if self.ready and not self._expected:
+            self._on_exit(self)
+
+    async def _follow(self) -> None:
         process = self._process
         assert process
         assert process.stdout
         assert process.stderr
         async with trio.open_nursery() as readers:
-            readers.start_soon(self._read_output, process.stdout, announced)
+            readers.start_soon(self._read_output, process.stdout)
             journal_read = trio.Event()
             readers.start_soon(self._read_journal, process.stderr, journal_read)
             await _exited(process.pid)
@@ -153,16 +163,13 @@ class PlaneProcess:
             readers.cancel_scope.cancel()
         self._ended.set()
         self.journal.close()
-        announced.set()
-        if self.ready and not self._expected:
-            self._on_exit(self)
 
-    async def _read_output(self, pipe: IO[bytes], announced: trio.Event) -> None:
+    async def _read_output(self, pipe: IO[bytes]) -> None:
         async for line in _lines(pipe):
             record = parse(line)
             if record.get("event") == "ready" and not self.ready:
                 self.ready = record
-                announced.set()
+                self._announced.set()
 
     async def _read_journal(self, pipe: IO[bytes], done: trio.Event) -> None:
         async for line in _lines(pipe):
@@ -178,9 +185,7 @@ async def _exited(pid: int) -> None:
         os.close(descriptor)
 
 
-def _spawn(
-    command: Sequence[str], environment: Mapping[str, str] | None
-) -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def die_with_parent() -> None:  # runs in the child: a system call, no import, no lock
@@ -193,7 +198,6 @@ def _spawn(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
         process_group=0,
         preexec_fn=die_with_parent,
     )

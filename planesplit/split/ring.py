@@ -32,6 +32,10 @@ class Ring:
         self.count += 1
         self._wake()
 
+    def open(self) -> None:
+        """The plane lives, maybe again."""
+        self._closed = False
+
     def close(self) -> None:
         """The plane has ended: whoever waits for an event is told."""
         self._closed = True

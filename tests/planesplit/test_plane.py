@@ -83,6 +83,15 @@ async def test_stop_terminates_even_a_frozen_plane() -> None:
         assert await one.stop(grace_s=READY_S) == -signal.SIGTERM
 
 
+async def test_a_cancelled_supervisor_can_still_stop_its_plane() -> None:
+    async with trio.open_nursery() as nursery:
+        one = plane(READY + FOREVER)
+        await one.start(nursery, ready_s=READY_S)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True), trio.fail_after(READY_S):
+            assert await one.stop(grace_s=READY_S) == -signal.SIGTERM
+
+
 async def test_stop_kills_what_ignores_sigterm() -> None:
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + FOREVER
     async with started(plane(stubborn)) as one:

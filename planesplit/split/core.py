@@ -1,0 +1,231 @@
+"""`Split`: a whole split as one object. `async with Split() as split: ...`"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import trio
+
+from planesplit.delivery import Delivery, WholeLine, compare, sha256
+from planesplit.ready import Credentials, Ready, process_started
+from planesplit.split.customer_log import pod_directory, read_log
+from planesplit.split.directory import Directory, private_directory
+from planesplit.split.flyte_config import write_flyte_config
+from planesplit.split.link import Ending, Link
+from planesplit.split.options import DEMO_CLIENT, SplitOptions
+from planesplit.split.processes import Processes
+from planesplit.split.ring import Ring
+from planesplit.tail import Line
+from planesplit.viewer import ROOT_ACTION, RunStatus, Viewer, open_viewer
+from planesplit.workloads import container
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """What a run wrote, by the customer's own files: lines, SHA-256 of their text."""
+
+    lines: int
+    sha256: str
+
+
+class Split:
+    """Customer infrastructure, agent, relay and control plane, running together.
+
+    Args:
+        options: how it is started.
+
+    Raises:
+        PlaneFailed: on entering, when a plane does not come up; on leaving, when one ended unasked.
+    """
+
+    def __init__(self, options: SplitOptions | None = None) -> None:
+        self.options = options or SplitOptions()
+        self._context: AbstractAsyncContextManager[None] | None = None
+        self._files: Directory
+        self._processes: Processes
+        self.viewer: Viewer
+        self.ready: Ready
+
+    async def __aenter__(self) -> Split:
+        self._context = self._running()
+        await self._context.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        assert self._context is not None
+        return await self._context.__aexit__(kind, error, trace)
+
+    @property
+    def link(self) -> Link:
+        """The hop from agent to relay."""
+        return self._processes.link
+
+    def journal(self, plane: str) -> Ring:
+        """Return the last journal lines of a plane; they survive its restarts."""
+        return self._processes.journals[plane]
+
+    async def run(
+        self,
+        *,
+        exec: str | Sequence[str] | None = None,  # noqa: A002 - the option's name
+        replay: Path | str | None = None,
+        workload: str | None = None,
+        args: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        name: str = "",
+    ) -> str:
+        """Start a run and return its name; see `planesplit.workloads.container`.
+
+        Raises:
+            ValueError: not exactly one of exec, replay and workload.
+            ConnectError: the control plane refuses.
+        """
+        made = container(exec=exec, replay=replay, workload=workload, args=args, env=env)
+        return await self.viewer.run(made, name)
+
+    def tail(self, run: str, **options: Any) -> AbstractAsyncContextManager[AsyncGenerator[Line]]:
+        """Tail a run as the demo client; see `Viewer.tail`."""
+        return self.viewer.tail(run, **options)
+
+    async def wait(self, run: str) -> RunStatus:
+        """Wait until a run has ended; see `Viewer.wait`."""
+        return await self.viewer.wait(run)
+
+    async def kill(self, plane: str) -> None:
+        """SIGKILL a plane."""
+        await self._processes.kill(plane)
+
+    async def restart(self, plane: str) -> None:
+        """Start a plane again, where it was; one that still runs is killed first."""
+        await self._processes.restart(plane)
+
+    async def stop(self, plane: str) -> int:
+        """Stop a plane in order (SIGTERM); return its exit status."""
+        return await self._processes.stop_plane(plane)
+
+    def freeze(self, plane: str) -> None:
+        """Stop a plane's process (SIGSTOP) until `thaw`."""
+        self._processes.freeze(plane)
+
+    def thaw(self, plane: str) -> None:
+        """Let a frozen plane go on (SIGCONT)."""
+        self._processes.thaw(plane)
+
+    def cut(self, ending: Ending = "reset") -> int:
+        """Cut the tunnel's TCP connection; return how many connections that were."""
+        return self.link.cut(ending)
+
+    async def tunnel_open(self, since: int = 0) -> None:
+        """Wait until the agent has opened a tunnel.
+
+        Args:
+            since: `journal("compute_agent").count`, taken before what cut the last one.
+        """
+        await self._processes.tunnel_open(since)
+
+    def log(self, run: str, attempt: int = 1) -> list[WholeLine]:
+        """Read what a run wrote from the customer's own files, every line so far.
+
+        Raises:
+            NoLog: it has not begun.
+        """
+        place = self.options.place
+        pod = f"{run}-{ROOT_ACTION}-{attempt}"
+        return read_log(pod_directory(self._files.log_root, f"{place.project}-{place.domain}", pod))
+
+    def produced(self, run: str) -> Produced:
+        """Return count and digest of what a run wrote.
+
+        Raises:
+            NoLog: it has not begun.
+        """
+        lines = self.log(run)
+        return Produced(len(lines), sha256(lines))
+
+    def delivery(self, run: str, lines: Iterable[Line]) -> Delivery:
+        """Compare what a viewer received with what the run wrote."""
+        return compare(self.log(run), lines)
+
+    def assert_delivered(self, run: str, lines: Iterable[Line]) -> Delivery:
+        """Assert that a viewer received exactly what the run wrote, in its order.
+
+        Raises:
+            AssertionError: with the counts of what is wrong.
+        """
+        delivery = self.delivery(run, lines)
+        if not delivery.exact:
+            raise AssertionError(f"run {run} was not delivered exactly: {delivery}")
+        return delivery
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        with private_directory(self.options.keep) as path:
+            self._files = Directory(path, self.options)
+            try:
+                async with trio.open_nursery() as nursery:
+                    self._processes = Processes(self.options, self._files, nursery)
+                    async with _stopping(self._processes):
+                        await self._processes.start()
+                        self.ready = self._describe()
+                        async with open_viewer(self.ready) as self.viewer:
+                            yield
+                    nursery.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                raise sole(group) from None
+            if self._processes.failure:
+                raise self._processes.failure
+
+    def _describe(self) -> Ready:
+        files, options = self._files, self.options
+        login = None
+        if files.identities:
+            login = Credentials(DEMO_CLIENT, str(files.secret_file(DEMO_CLIENT)))
+        urls = self._processes.urls
+        flyte_file = files.path / "flyte.yaml"
+        return Ready(
+            pid=os.getpid(),
+            pid_started=process_started(os.getpid()),
+            directory=str(files.path),
+            insecure=options.insecure,
+            place=options.place,
+            urls=urls,
+            flyte=write_flyte_config(flyte_file, urls.control, options.place, files.ca_file, login),
+            pids=self._processes.pids,
+            ca_file=files.ca_file,
+            credentials=login,
+        ).write(files.path / "ready.json")
+
+
+@asynccontextmanager
+async def _stopping(processes: Processes) -> AsyncIterator[None]:
+    """Stop every plane at the end, in order if there is time, whatever ended the body."""
+    try:
+        yield
+    finally:
+        try:
+            with trio.CancelScope(shield=True):
+                await processes.stop()
+        finally:
+            processes.kill_all()
+
+
+def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception in a group, however deep, or the group itself if there are more.
+
+    A nursery wraps what its body raised; who uses a split should see his own exception.
+    """
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return group if isinstance(error, BaseExceptionGroup) else error

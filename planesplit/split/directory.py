@@ -1,0 +1,144 @@
+"""The private directory of one split: who is who, whose secrets, and each plane's configuration."""
+
+from __future__ import annotations
+
+import csv
+import io
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from planesplit.pki import Authority, Leaf
+from planesplit.ready import write_atomically
+from planesplit.split.options import DEMO_CLIENT, Client, SplitOptions
+
+AGENT_USER = "system:serviceaccount:planesplit:executor"  # creates and watches task pods
+OPERATOR_GROUP = "system:masters"  # the customer's own operator, who may read everything
+SECRET_BYTES = 32
+
+
+@contextmanager
+def private_directory(keep: Path | None) -> Iterator[Path]:
+    """Make a directory that only this user can enter; a temporary one is removed at the end.
+
+    Raises:
+        FileExistsError: the directory to keep exists already and is not empty.
+    """
+    if keep is None:
+        path = Path(tempfile.mkdtemp(prefix="planesplit-"))
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+        return
+    keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if any(keep.iterdir()):
+        raise FileExistsError(f"'{keep}' is not empty; name a new directory to keep")
+    keep.chmod(0o700)
+    yield keep.absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Certificates of every plane; absent when insecure."""
+
+    ca_file: Path
+    relay: Leaf
+    control: Leaf
+    control_client: Leaf
+    customer: Leaf
+    agent: Leaf
+
+
+class Directory:
+    """Lays out a split's files below `path`, mode 0600, and names them.
+
+    Args:
+        path: the private directory, empty.
+        options: of the split.
+    """
+
+    def __init__(self, path: Path, options: SplitOptions) -> None:
+        self.path, self._options = path, options
+        for name in ("secrets", "config", "logs", "agent", "control"):
+            (path / name).mkdir(mode=0o700)
+        self.log_root = path / "logs"
+        self.agent_token = path / "agent" / "token"
+        self.identities = None if options.insecure else self._issue()
+        self.clients = self._clients()
+        for name in (*(client.client_id for client in self.clients), self.agent_client):
+            self._write_secret(name)
+        self._write_kubernetes_tokens()
+
+    @property
+    def agent_client(self) -> str:
+        """The agent's client id at the control plane's token endpoint."""
+        return f"agent-{self._options.place.cluster}"
+
+    @property
+    def ca_file(self) -> str:
+        """The CA, empty when insecure."""
+        return str(self.identities.ca_file) if self.identities else ""
+
+    def secret_file(self, name: str) -> Path:
+        """Return where a client's secret, or a Kubernetes user's token, is kept."""
+        return self.path / "secrets" / name
+
+    def write_config(self, plane: str, table: Mapping[str, Any]) -> Path:
+        """Write a plane's configuration, with the caller's settings merged in."""
+        path = self.path / "config" / f"{plane}.toml"
+        merged = merge(table, self._options.settings.get(plane, {}))
+        write_atomically(path, tomli_w.dumps(merged))
+        return path
+
+    def _issue(self) -> Identities:
+        place = self._options.place
+        authority = Authority(self.path / "pki")
+        return Identities(
+            ca_file=authority.ca_file,
+            relay=authority.server("relay"),
+            control=authority.server("control_stub"),
+            control_client=authority.control(),
+            customer=authority.server("customer_stub"),
+            agent=authority.agent(place.org, place.cluster),
+        )
+
+    def _clients(self) -> tuple[Client, ...]:
+        demo = Client(DEMO_CLIENT, self._options.place.org, "Admin")
+        return (demo, *self._options.clients)
+
+    def _write_secret(self, name: str) -> str:
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        write_atomically(self.secret_file(name), secret + "\n")
+        return secret
+
+    def _write_kubernetes_tokens(self) -> None:
+        text = io.StringIO()
+        rows = csv.writer(text)
+        rows.writerow([self._write_secret("kubernetes-agent"), AGENT_USER, "1"])
+        rows.writerow([self._write_secret("kubernetes-operator"), "operator", "2", OPERATOR_GROUP])
+        write_atomically(self.kubernetes_tokens, text.getvalue())
+
+    @property
+    def kubernetes_tokens(self) -> Path:
+        """The customer's static token file."""
+        return self.secret_file("kubernetes-tokens.csv")
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid over it; tables are merged, everything else is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        match merged.get(key), value:
+            case Mapping() as old, Mapping() as new:
+                merged[key] = merge(old, new)
+            case _:
+                merged[key] = value
+    return merged
