@@ -40,6 +40,9 @@ class BackoffLimits:
     base_s: float = setting(
         0.05, low=0.001, high=10.0, why="first bound: a cut connection is back within a blink"
     )
+    stable_s: float = setting(
+        1.0, low=0.0, high=60.0, why="a tunnel that lived so long was no failed attempt"
+    )
     recent_s: float = setting(
         60.0,
         low=0.0,

@@ -56,7 +56,8 @@ class Splitter:
             self._torn, self._torn_bytes = [], 0
         lines = block.split(b"\n")
         torn = lines.pop()
-        records, start = [], self._start
+        records: list[Record] = []
+        start = self._start
         for line in lines:
             if len(line) > self._max:
                 self._start = start

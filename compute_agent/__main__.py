@@ -1,0 +1,100 @@
+"""`python -m compute_agent --config FILE`: the agent as a process."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+
+from compute_agent.agent import Agent, Sources
+from compute_agent.dial import LOOPBACK, Dialer
+from compute_agent.kubernetes import Kubernetes
+from compute_agent.settings import AgentSettings
+from compute_agent.token import NoToken, TokenFile, TokenSource
+from tunnel.errors import Code
+from tunnel.journal import Journal, tame_loggers
+from tunnel.process import announce, main, until_signalled
+from tunnel.settings import SettingError, load
+from tunnel.tls import client_context
+
+PURPOSE = "The compute-plane agent: dials out to the relay and serves a closed list of calls."
+REPLACED_EXIT = 3  # the environment is unusable: another agent has this slot
+
+
+def start(config: dict[str, Any]) -> int:
+    """Run the agent to its end and return the exit code.
+
+    Raises:
+        SettingError: the configuration cannot be used.
+    """
+    tame_loggers()
+    settings = load(AgentSettings, config)
+    for name in ("log_root", "state_dir"):
+        if not Path(getattr(settings, name)).is_dir():
+            raise SettingError(f"setting '{name}' must name a directory that exists")
+    dialer, cluster, token = Dialer(settings), make_cluster(settings), make_token(settings)
+    return trio.run(_run, settings, dialer, cluster, token)
+
+
+async def _run(
+    settings: AgentSettings, dialer: Dialer, cluster: Kubernetes, token: TokenSource
+) -> int:
+    journal = Journal("agent")
+    sources = Sources(cluster, token)
+    agent = Agent(settings, dial=dialer, sources=sources, journal=journal)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, agent, journal)
+        announce(org=settings.org, cluster=settings.cluster, slot=settings.slot)
+        code = await agent.run()
+        nursery.cancel_scope.cancel()
+    with trio.move_on_after(settings.kubernetes.request_s):
+        await cluster.aclose()
+    return REPLACED_EXIT if code is Code.REPLACED else 0
+
+
+async def _stop_on_signal(agent: Agent, journal: Journal) -> None:
+    number = await until_signalled()
+    journal.event("stopping", signal=number)
+    agent.stop()
+
+
+def make_token(settings: AgentSettings) -> TokenSource:
+    """Return the tunnel's token source.
+
+    Raises:
+        SettingError: no token file, although the relay is not plain and on loopback.
+    """
+    if settings.token_file:
+        return TokenFile(settings.token_file)
+    if settings.relay_url.startswith("ws://"):
+        return NoToken()
+    raise SettingError("setting 'token_file' is missing; only ws:// on loopback needs no token")
+
+
+def make_cluster(settings: AgentSettings) -> Kubernetes:
+    """Return the client of the cluster's API.
+
+    Raises:
+        SettingError: URL or CA file cannot be used.
+    """
+    url = urlsplit(settings.kubernetes_url)
+    plain = url.scheme == "http" and url.hostname in LOOPBACK
+    if not plain and url.scheme != "https":
+        raise SettingError("setting 'kubernetes_url' must be https://, or http:// on loopback")
+    context: ssl.SSLContext | None = None
+    if not plain:
+        try:
+            context = client_context(settings.kubernetes_ca_file or None)
+        except OSError:
+            raise SettingError("setting 'kubernetes_ca_file' must name a PEM file") from None
+    file = settings.kubernetes_token_file
+    token = TokenFile(file) if file else None
+    return Kubernetes(settings.kubernetes_url, token, context, settings.kubernetes)
+
+
+if __name__ == "__main__":
+    sys.exit(main("compute_agent", PURPOSE, start))

@@ -1,0 +1,288 @@
+"""The agent: keeps one tunnel to the relay, serves what comes through it, reports what happens."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from compute_agent.capabilities import Capabilities
+from compute_agent.dial import DialFailed
+from compute_agent.executor import ExecutorService
+from compute_agent.informer import keep_store
+from compute_agent.log_service import LogService
+from compute_agent.logs.index import OffsetIndex
+from compute_agent.pods import Cluster, PodStore
+from compute_agent.reconnect import REFUSALS, Backoff
+from compute_agent.reports import Reporter
+from compute_agent.settings import AgentSettings
+from compute_agent.token import TokenSource, TokenUnreadable
+from tunnel.capabilities import CAPABILITIES
+from tunnel.errors import Code, TunnelError
+from tunnel.hello import Hello
+from tunnel.journal import Journal
+from tunnel.payload import Payload
+from tunnel.session import Session
+from tunnel.stream import Stream
+from tunnel.transport import Transport
+
+INDEX_FILE = "log-offsets.json"
+SERVER_ID_BYTES = 8  # 64 random bits tell two starts apart
+
+Dial = Callable[[], Awaitable[Transport]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the agent stands on.
+
+    Args:
+        cluster: creates and watches pods.
+        token: the tunnel's token.
+    """
+
+    cluster: Cluster
+    token: TokenSource
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Clock and randomness, so that tests own both.
+
+    Args:
+        now_s: wall clock, seconds since the epoch.
+        random: returns a number in [0, 1).
+        server_id: names this start of the agent.
+    """
+
+    now_s: Callable[[], float] = time.time
+    random: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    server_id: str = field(default_factory=lambda: os.urandom(SERVER_ID_BYTES).hex())
+
+
+@dataclass(eq=False, slots=True)
+class _Tunnel:
+    """One dial and what came of it; `token` is what it presented last."""
+
+    session: Session | None = None
+    opened: bool = False
+    token: bytes = b""
+    code: Code = Code.NO_ERROR
+    over: trio.Event = field(default_factory=trio.Event)  # it ended, or takes no new streams
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
+class Agent:
+    """One agent of one cluster.
+
+    Args:
+        settings: see AgentSettings.
+        dial: connects to the relay; raises a TunnelError when it cannot.
+        sources: cluster and token.
+        journal: told what happens.
+        chance: clock and randomness.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        *,
+        dial: Dial,
+        sources: Sources,
+        journal: Journal,
+        chance: Chance | None = None,
+    ) -> None:
+        self._settings, self._dial, self._sources = settings, dial, sources
+        self._journal, self._chance = journal, chance or Chance()
+        limits, now_s = settings.logs, self._chance.now_s
+        self.store = PodStore(settings.kubernetes.max_pods)
+        state = Path(settings.state_dir) / INDEX_FILE if settings.state_dir else None
+        self._index = OffsetIndex(Path(settings.log_root), state, limits.files_kept)
+        self._reporter = Reporter(
+            settings.org, settings.cluster, self.store, settings.reports, now_s
+        )
+        root = Path(settings.log_root)
+        self._capabilities = Capabilities(
+            settings.org,
+            settings.cluster,
+            LogService(settings.cluster, self.store, root, self._index, limits, now_s),
+            ExecutorService(sources.cluster, limits.container),
+            request_max_bytes=settings.request_max_bytes,
+            on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
+        )
+        self._calls = 0
+        self._call_ended = trio.Event()
+        self._stopping = trio.Event()
+        self._token_changed = trio.Event()
+        self._tunnel = _Tunnel()
+
+    async def run(self) -> Code:
+        """Run until stopped or replaced.
+
+        Returns:
+            NO_ERROR after `stop`, REPLACED when a newer agent took this one's place.
+        """
+        async with trio.open_nursery() as nursery:
+            limits = self._settings.kubernetes
+            nursery.start_soon(keep_store, self._sources.cluster, self.store, limits, self._journal)
+            nursery.start_soon(self._keep_index)
+            nursery.start_soon(self._watch_token)
+            code = await self._keep_tunnel(nursery)
+            nursery.cancel_scope.cancel()
+        return code
+
+    def stop(self) -> None:
+        """Finish: calls under way get `drain_s`, tails resume elsewhere; then `run` returns."""
+        self._stopping.set()
+
+    async def _keep_tunnel(self, nursery: trio.Nursery) -> Code:
+        backoff = Backoff(
+            self._settings.backoff, random=self._chance.random, now_s=trio.current_time
+        )
+        while True:
+            self._tunnel = tunnel = _Tunnel()
+            nursery.start_soon(self._run_tunnel, tunnel, backoff)
+            await _first(self._stopping.wait, tunnel.over.wait)
+            if self._stopping.is_set():
+                await self._drain(tunnel)
+                return Code.NO_ERROR
+            if tunnel.code is Code.REPLACED:
+                self._journal.event("replaced", slot=self._settings.slot)
+                return Code.REPLACED
+            await self._pause(tunnel, backoff)
+
+    async def _pause(self, tunnel: _Tunnel, backoff: Backoff) -> None:
+        if tunnel.opened:
+            backoff.lost()
+        wakers = [self._stopping.wait]
+        if tunnel.code in REFUSALS:
+            wakers.append(self._token_changed.wait)
+        with trio.move_on_after(backoff.delay_s(tunnel.code)):
+            await _first(*wakers)
+
+    async def _run_tunnel(self, tunnel: _Tunnel, backoff: Backoff) -> None:
+        try:
+            token = self._sources.token.current()
+            tunnel.token, self._token_changed = token.reveal(), trio.Event()
+            tunnel.session = session = self._session(await self._dial(), token)
+        except (TunnelError, TokenUnreadable) as error:
+            tunnel.code = error.code if isinstance(error, TunnelError) else Code.AUTH_REFUSED
+            step = error.step if isinstance(error, DialFailed) else type(error).__name__
+            self._journal.event("dial_failed", code=tunnel.code.name, step=step)
+        else:
+            async with trio.open_nursery() as nursery:
+                opened = _Opened(self, tunnel, backoff, nursery)
+                closed = await session.serve(self._answer, task_status=opened)
+                nursery.cancel_scope.cancel()
+            name = "tunnel_lost" if tunnel.opened else "tunnel_refused"
+            self._journal.event(name, code=closed.code.name, by_peer=closed.by_peer)
+            tunnel.code = closed.code
+        tunnel.ended.set()
+        tunnel.over.set()
+
+    def _session(self, transport: Transport, token: Payload) -> Session:
+        settings = self._settings
+        hello = Hello(
+            org=settings.org,
+            cluster=settings.cluster,
+            server_id=self._chance.server_id,
+            slot=settings.slot,
+            epoch=int(self._chance.now_s() * 1000),
+        )
+        return Session(transport, hello=hello, settings=settings.tunnel, token=token)
+
+    async def while_open(self, session: Session, tunnel: _Tunnel) -> None:
+        """Report over an open tunnel, and notice when it starts to drain."""
+        self._journal.event("tunnel_open", relay=session.peer.server_id)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._reporter.run, session)
+            await session.goaway_received.wait()
+            nursery.cancel_scope.cancel()
+        self._journal.event("tunnel_draining", code=session.goaway_code.name)
+        if session.goaway_code is Code.DRAINING:
+            tunnel.over.set()
+
+    async def _answer(self, stream: Stream) -> None:
+        capability = CAPABILITIES.get(stream.request.path)
+        resumable = capability is not None and capability.resumable
+        self._calls += not resumable
+        try:
+            await self._capabilities.serve(stream)
+        finally:
+            self._calls -= not resumable
+            self._call_ended.set()
+
+    async def _drain(self, tunnel: _Tunnel) -> None:
+        """Take no new calls, let those under way finish; tails are resumed by the relay."""
+        session = tunnel.session
+        if session is None:
+            return
+        session.goaway(Code.DRAINING)
+        with trio.move_on_after(self._settings.drain_s):
+            while self._calls:
+                self._call_ended = trio.Event()
+                await self._call_ended.wait()
+        session.close(Code.DRAINING)
+        await tunnel.ended.wait()
+
+    async def _watch_token(self) -> None:
+        """Present a rotated token in-band, or let a refused dial try again with it."""
+        while True:
+            await trio.sleep(self._settings.token_poll_s)
+            token, tunnel = self._current_token(), self._tunnel
+            if token is None or token.view == tunnel.token:
+                continue
+            self._token_changed.set()
+            if tunnel.opened and tunnel.session is not None and not tunnel.ended.is_set():
+                self._journal.event("token_rotated")
+                tunnel.session.reauthenticate(token)
+                tunnel.token = token.reveal()
+
+    def _current_token(self) -> Payload | None:
+        try:
+            return self._sources.token.current()
+        except TokenUnreadable:
+            return None  # being replaced; the next dial says so if it stays away
+
+    async def _keep_index(self) -> None:
+        """Number log files while they come and go, so that offsets survive rotation."""
+        while True:
+            try:
+                for _ in self._index.scan():
+                    await trio.lowlevel.checkpoint()
+            except OSError:
+                self._journal.event("log_index_failed")
+            await trio.sleep(self._settings.logs.index_interval_s)
+
+
+class _Opened(trio.TaskStatus[Session]):
+    """The session's task status: `started` is the moment a tunnel is up."""
+
+    def __init__(
+        self, agent: Agent, tunnel: _Tunnel, backoff: Backoff, nursery: trio.Nursery
+    ) -> None:
+        self._agent, self._tunnel, self._backoff, self._nursery = agent, tunnel, backoff, nursery
+
+    def started(self, value: Session | None = None) -> None:
+        """Called by the session, once."""
+        assert value is not None
+        self._tunnel.opened = True
+        self._backoff.opened()
+        self._nursery.start_soon(self._agent.while_open, value, self._tunnel)
+
+
+async def _first(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Return when the first of several waits does."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait(one: Callable[[], Awaitable[object]]) -> None:
+            await one()
+            nursery.cancel_scope.cancel()
+
+        for one in waits:
+            nursery.start_soon(wait, one)

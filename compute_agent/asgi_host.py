@@ -1,0 +1,109 @@
+"""Runs an ASGI application over one stream of the tunnel.
+
+The stream's events become `http.request` and `http.disconnect`, the application's answer becomes
+HEAD, DATA and END. Answers are in identity encoding: the client's Accept-Encoding is not passed on.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import MutableMapping
+from typing import Any
+
+from compute_agent.exchange import current_exchange
+from tunnel.errors import Code, StreamReset
+from tunnel.events import Data, End, Event, Reset
+from tunnel.exchange import RESPONSE_HEADERS, RequestHead, ResponseHead, allowed
+from tunnel.messages.rpc import AsgiApp, AsgiScope
+from tunnel.stream import Stream
+
+NOT_PASSED_ON = frozenset({"accept-encoding", "connect-accept-encoding"})
+
+Message = MutableMapping[str, Any]
+
+
+async def serve(app: AsgiApp, stream: Stream) -> None:
+    """Let `app` answer one exchange. The session cancels it when the stream is reset.
+
+    Raises:
+        Exception: whatever the application raises; the stream is reset then.
+    """
+    current_exchange.set(stream)
+    request, response = _Request(stream), _Response(stream)
+    try:
+        await app(_scope(stream.request), request.receive, response.send)
+    except StreamReset:
+        pass  # the other side is gone; there is nobody to tell
+    except Exception:
+        stream.reset(Code.INTERNAL)
+        raise
+    else:
+        if not response.ended:
+            stream.reset(Code.INTERNAL)
+
+
+class _Request:
+    """The request's body, from the stream's events."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._events: deque[Event] = deque()
+        self._gone = False
+
+    async def receive(self) -> Message:
+        """ASGI receive."""
+        while not self._gone:
+            while not self._events:
+                await self._stream.ready()
+                self._events += self._stream.take()
+            match self._events.popleft():
+                case Data(view=view):
+                    body = bytes(view)
+                    self._stream.release(len(body))
+                    return {"type": "http.request", "body": body, "more_body": True}
+                case End():
+                    return {"type": "http.request", "body": b"", "more_body": False}
+                case Reset():
+                    self._gone = True
+        return {"type": "http.disconnect"}
+
+
+class _Response:
+    """The answer, into the stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.ended = False
+
+    async def send(self, message: Message) -> None:
+        """ASGI send."""
+        if message["type"] == "http.response.start":
+            headers = tuple((k.decode("ascii"), v.decode("latin-1")) for k, v in message["headers"])
+            self._stream.head(ResponseHead(message["status"], allowed(headers, RESPONSE_HEADERS)))
+        else:
+            await self._stream.send(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.ended = True
+                self._stream.end()
+
+
+def _scope(request: RequestHead) -> AsgiScope:
+    headers = [
+        (name.encode("ascii"), value.encode("ascii"))
+        for name, value in request.headers
+        if name not in NOT_PASSED_ON
+    ]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": "https",
+        "path": request.path,
+        "raw_path": request.path.encode("ascii"),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": None,
+        "server": None,
+    }

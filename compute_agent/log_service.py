@@ -1,0 +1,161 @@
+"""DataProxyService/TailLogs: finds the attempt's log and sends it, live and after the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import trio
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest, TailLogsResponse
+
+from compute_agent.attempts import Attempt, BadName
+from compute_agent.exchange import check_scope, current_exchange
+from compute_agent.logs.cursor import BadCursor, Cursor
+from compute_agent.logs.index import LogUnreadable, OffsetIndex
+from compute_agent.logs.options import BadOption, TailOptions
+from compute_agent.logs.tail import Source, Tail
+from compute_agent.pods import PodStore
+from compute_agent.settings import LogLimits
+from tunnel.messages.rpc import Context
+
+POLL_GROWTH = 1.5  # of the pause between looks at a log that stays quiet
+
+
+class LogService:
+    """Serves tails.
+
+    Args:
+        cluster: name shown to viewers.
+        store: the agent's picture of its pods.
+        root: directory of the nodes' pod logs.
+        index: numbers the log files.
+        limits: bounds.
+        now_s: wall clock, seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        store: PodStore,
+        root: Path,
+        index: OffsetIndex,
+        limits: LogLimits,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster, self._store, self._root = cluster, store, root
+        self._index, self._limits, self._now_s = index, limits, now_s
+        self._tails = 0
+
+    async def tail_logs(
+        self, request: TailLogsRequest, _ctx: Context
+    ) -> AsyncIterator[TailLogsResponse]:
+        """Send an attempt's lines until it has ended and all of them are sent."""
+        if self._tails >= self._limits.max_tails:
+            raise ConnectError(Code.RESOURCE_EXHAUSTED, f"{self._tails} tails are open already")
+        self._tails += 1
+        try:
+            attempt, options, cursor = self._understand(request)
+            source = await self._find(attempt, cursor)
+            tail = await Tail.start(source, self._index, self._limits, options, cursor)
+            with tail:
+                pace = _Pace(self._limits)
+                while True:
+                    ended = not options.follow or self._ended(attempt, source)
+                    quiet = not tail.read()
+                    if quiet and ended:
+                        tail.finish()
+                    for message, mark in pace.due(tail, flush=quiet and ended):
+                        yield message
+                        current_exchange.get().mark(mark)  # the message is on its way
+                    if quiet and ended:
+                        return
+                    await pace.pause(tail, quiet=quiet)
+        except LogUnreadable as error:
+            raise ConnectError(Code.DATA_LOSS, str(error)) from None
+        finally:
+            self._tails -= 1
+
+    def _understand(self, request: TailLogsRequest) -> tuple[Attempt, TailOptions, Cursor | None]:
+        run = request.action_id.run
+        check_scope(run.org, run.project, run.domain)
+        exchange = current_exchange.get()
+        number = request.attempt or 1
+        attempt = Attempt(
+            run.org, run.project, run.domain, run.name, request.action_id.name, number
+        )
+        if not request.attempt:
+            attempt = attempt.numbered(self._store.latest(attempt))
+        try:
+            attempt.check()
+            options = TailOptions.parse(exchange.request.get, self._now_s)
+            cursor = Cursor.decode(exchange.cursor) if exchange.cursor else None
+        except (BadName, BadOption, BadCursor) as error:
+            raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
+        return attempt, options, cursor
+
+    async def _find(self, attempt: Attempt, cursor: Cursor | None) -> Source:
+        """Return where the attempt's log is; waits a little for a pod that is being assigned."""
+        left = cursor is not None and self._source(attempt, cursor.uid).directory.is_dir()
+        with trio.move_on_after(self._limits.pod_wait_s):
+            while self._store.get(attempt) is None and not (left and self._store.synced):
+                await self._store.changed()
+        pod = self._store.get(attempt)
+        if pod is not None:
+            return self._source(attempt, pod.uid)
+        if cursor is not None and left:  # deleted while the agent was down
+            return self._source(attempt, cursor.uid)
+        raise ConnectError(Code.NOT_FOUND, "this run has no such action or attempt here")
+
+    def _source(self, attempt: Attempt, uid: str) -> Source:
+        container = self._limits.container
+        namespace, pod = attempt.namespace, attempt.pod
+        directory = self._root / f"{namespace}_{pod}_{uid}" / container
+        return Source(self._cluster, namespace, pod, container, uid, attempt.short_pod, directory)
+
+    def _ended(self, attempt: Attempt, source: Source) -> bool:
+        """Whether nothing more will be written."""
+        pod = self._store.get(attempt)
+        if pod is None:
+            return self._store.synced
+        return pod.ended or pod.uid != source.uid
+
+
+class _Pace:
+    """When to send and how long to pause: the first message at once, then in batches."""
+
+    def __init__(self, limits: LogLimits) -> None:
+        self._limits = limits
+        self._poll_s = limits.poll_min_s
+        self._sent = -math.inf
+
+    def due(self, tail: Tail, *, flush: bool) -> list[tuple[TailLogsResponse, bytes]]:
+        """Return the messages that are to be sent now, each with the cursor behind it.
+
+        A quiet log gets an empty message at once, which opens the answer, and then as keepalive.
+        """
+        limits, now = self._limits, trio.current_time()
+        due = tail.take_full()
+        held, since_s = tail.held_bytes, now - self._sent
+        if held and (flush or since_s >= limits.hold_off_s or held >= limits.batch_bytes):
+            due.append(tail.flush())
+        elif not due and not held and since_s >= limits.keepalive_s:
+            due.append((TailLogsResponse(), tail.cursor()))
+        if due:
+            self._sent = now
+        return due
+
+    async def pause(self, tail: Tail, *, quiet: bool) -> None:
+        """Wait until it makes sense to look again."""
+        if not quiet:
+            self._poll_s = self._limits.poll_min_s
+        if tail.held_bytes:
+            await trio.sleep_until(self._sent + self._limits.hold_off_s)
+        elif quiet:
+            await trio.sleep(self._poll_s)
+            self._poll_s = min(self._poll_s * POLL_GROWTH, self._limits.poll_max_s)
+        else:
+            await trio.lowlevel.checkpoint()
