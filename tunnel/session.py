@@ -120,6 +120,9 @@ class Session:
 
         Returns:
             Why the tunnel ended. Faults of the peer or the network are never raised.
+
+        Raises:
+            ExceptionGroup: what a handler or `authenticate` let escape: a bug on this side.
         """
         self._started, self._handler = task_status, handler
         try:

@@ -145,11 +145,13 @@ class Stream:
                 self._give_back(len(event.view))
                 return
             self._held += len(event.view)
+        elif isinstance(event, Reset):
+            self._on_reset(event.code)
+            if self._peer_ended:
+                return  # it concerns our own half only
         self._inbox.append(event)
         self._arrived.set()
-        if isinstance(event, Reset):
-            self._on_reset(event.code)
-        elif isinstance(event, End):
+        if isinstance(event, End):
             self._peer_ended = True
             self._forget_when_over()
 

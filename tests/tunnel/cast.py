@@ -28,14 +28,18 @@ SETTINGS = TunnelSettings()
 WINDOW = SETTINGS.window_bytes
 
 
-def dialer(settings: TunnelSettings = SETTINGS, hello: Hello = AGENT) -> Connection:
-    """The agent's end, at time 0."""
-    return Connection(Role.DIALER, hello, settings, now=0.0, token=Payload(TOKEN))
+def dialer(
+    settings: TunnelSettings = SETTINGS, hello: Hello = AGENT, now: float = 0.0
+) -> Connection:
+    """The agent's end."""
+    return Connection(Role.DIALER, hello, settings, now=now, token=Payload(TOKEN))
 
 
-def acceptor(settings: TunnelSettings = SETTINGS, hello: Hello = RELAY) -> Connection:
-    """The relay's end, at time 0."""
-    return Connection(Role.ACCEPTOR, hello, settings, now=0.0)
+def acceptor(
+    settings: TunnelSettings = SETTINGS, hello: Hello = RELAY, now: float = 0.0
+) -> Connection:
+    """The relay's end."""
+    return Connection(Role.ACCEPTOR, hello, settings, now=now)
 
 
 def established(
@@ -50,6 +54,21 @@ def established(
         core.receive([memoryview(f) for f in (hello(peer or AGENT), auth())], 0.0)
         core.accept(VALID_S, 0.0)
     core.frames_to_send()
+    return core
+
+
+def opened(role: Role = Role.ACCEPTOR) -> tuple[Connection, int]:
+    """An end that has opened one stream."""
+    core = established(role)
+    stream_id = core.open(REQUEST, 0.0)
+    core.frames_to_send()
+    return core, stream_id
+
+
+def answering(room: int = WINDOW) -> Connection:
+    """A dialer whose peer has opened stream 2 and granted `room` bytes."""
+    core = established(Role.DIALER)
+    core.receive([memoryview(open_(2)), memoryview(credit(2, room))], 0.0)
     return core
 
 

@@ -222,6 +222,13 @@ def test_a_slow_handshake_is_cut_off(role: Role) -> None:
         play.says(goaway(Code.TIMEOUT))
 
 
+def test_the_driver_is_called_when_the_token_expires() -> None:
+    core = acceptor()
+    core.receive([memoryview(hello(AGENT)), memoryview(auth())], 0.0)
+    core.accept(1.5, 0.0)
+    assert core.deadline() == 1.5
+
+
 def test_who_presents_a_token() -> None:
     with pytest.raises(LocalError):
         Connection(Role.DIALER, AGENT, SETTINGS, now=0.0)

@@ -183,6 +183,8 @@ def test_bounds_hold_for_any_sequence(script: list[tuple[int, str, float]]) -> N
             assert min(each.outstanding, each.queued, each.grown) >= 0
             assert each.outstanding + each.queued <= SMALL.window_bytes + each.grown
             assert each.window <= SMALL.window_max_bytes
+            needed = max(each.window, each.outstanding + each.queued) - SMALL.window_bytes
+            assert each.grown <= needed
         assert sum(each.grown for each in windows) == pool.size - pool.free
         assert pool.free >= 0
     for receive in windows:
