@@ -109,7 +109,7 @@ class Registry:
         self._slots: dict[Key, Tunnel] = {}
         self._arrivals: dict[tuple[str, str], trio.Event] = {}
         self._changed = trio.Event()
-        self.version = 1
+        self.version = int(clock() * 1_000)  # never one of an earlier life, which a poller may hold
 
     def admit(self, identity: AgentIdentity, session: TunnelSession) -> Tunnel:
         """Take an authenticated tunnel; an older one of the same slot is told REPLACED and ends."""

@@ -54,20 +54,20 @@ class ResumableCall:
             ConnectError: no agent in time, or the agent failed.
             trio.BrokenResourceError: the viewer has left.
         """
-        give_up_at = trio.current_time() + self._settings.agent_wait_s
-        reason = Reason.AGENT_ABSENT
-        while True:
-            stream = await self._open(give_up_at, reason)
+        wait_s, reason, fruitless = self._settings.agent_wait_s, Reason.AGENT_ABSENT, 0
+        while fruitless <= self._settings.max_fruitless:
+            stream = await self._open(trio.current_time() + wait_s, reason)
             outcome = await self._on(stream)
             if isinstance(outcome, End):
                 return
             if outcome.code not in RESUME_CODES:
                 raise from_reset(outcome.code)
-            # Held from detection; an agent that comes back without progress gains no new time.
-            if reason is Reason.AGENT_ABSENT or self._downlink.units.progressed:
-                give_up_at = trio.current_time() + self._settings.hold_s
-            reason = Reason.HOLD_EXPIRED
-            self._downlink.units.progressed = False
+            wait_s, reason = self._settings.hold_s, Reason.HOLD_EXPIRED
+            fruitless = 0 if self._downlink.units.take_progress() else fruitless + 1
+            if outcome.code is Code.DRAINING:
+                await trio.sleep(self._settings.reopen_pause_s)
+        text = f"the agent was lost {fruitless} times without an answer"
+        raise ConnectError(ConnectCode.ABORTED, Reason.AGENT_FAULT, text)
 
     async def _on(self, stream: TunnelStream) -> End | Reset:
         try:

@@ -49,6 +49,15 @@ class RelaySettings:
     hold_s: float = setting(
         30.0, low=0.1, high=600.0, why="how long a tail waits for its agent, from detection"
     )
+    max_fruitless: int = setting(
+        10,
+        low=1,
+        high=1_000,
+        why="re-opens in a row that brought nothing; a request may be what kills its agent",
+    )
+    reopen_pause_s: float = setting(
+        0.1, low=0.0, high=10.0, why="until an agent that drains a stream has said GOAWAY as well"
+    )
     keepalive_s: float = setting(
         10.0, low=0.1, high=600.0, why="silence towards a viewer; clients give up after 30 s"
     )

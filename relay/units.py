@@ -42,7 +42,7 @@ class Units:
         self._unit_bytes = 0
         self.cursor = b""
         self.at_boundary = True
-        self.progressed = False
+        self._progressed = False
 
     @property
     def held_bytes(self) -> int:
@@ -70,6 +70,11 @@ class Units:
         self._empty()
         return size
 
+    def take_progress(self) -> bool:
+        """Whether a head or a whole unit has come since the last call."""
+        progressed, self._progressed = self._progressed, False
+        return progressed
+
     def _take(self, event: Event, batch: Batch) -> None:
         match event:
             case Data():
@@ -77,10 +82,10 @@ class Units:
             case Mark():
                 self._complete(batch)
                 self.cursor = event.cursor
-                self.at_boundary = self.progressed = True
+                self.at_boundary = self._progressed = True
             case Head():
                 batch.head = event.head
-                self.progressed = True
+                self._progressed = True
             case End():
                 self._complete(batch)
                 batch.outcome = event

@@ -20,7 +20,6 @@ from relay.app import Relay
 from relay.auth import CONTROL_URI, agent_uri
 from relay.settings import RelaySettings
 from tunnel.capabilities import CAPABILITIES, TAIL_LOGS, Capability
-from tunnel.errors import Code
 from tunnel.exchange import RequestHead, ResponseHead, Scope
 from tunnel.hello import Hello
 from tunnel.journal import Journal
@@ -279,6 +278,3 @@ def error_of(body: bytes) -> dict[str, str]:
     flags, end = messages(body)[-1]
     assert flags == 2
     return json.loads(end)["error"]
-
-
-__all__ = ["Code", "Stage", "stage"]
