@@ -179,7 +179,7 @@ class Agent:
                 opened = _Opened(self, tunnel, backoff, nursery)
                 closed = await session.serve(self._answer, task_status=opened)
                 nursery.cancel_scope.cancel()
-            name = "tunnel_lost" if tunnel.opened else "tunnel_refused"
+            name = "tunnel_lost" if tunnel.opened else "tunnel_failed"
             self._journal.event(name, code=closed.code.name, by_peer=closed.by_peer)
             tunnel.code = closed.code
         tunnel.ended.set()

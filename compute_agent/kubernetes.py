@@ -13,7 +13,7 @@ import trio
 
 from compute_agent.pods import Change, ClusterError, ClusterRefused, Pod, PodSpec, WatchExpired
 from compute_agent.settings import ClusterLimits
-from compute_agent.token import TokenFile
+from compute_agent.token import TokenFile, TokenUnreadable
 
 ALL_PODS = "/api/v1/pods"
 LIST_LIMIT = 500  # objects of one page, as kubectl asks for
@@ -135,7 +135,11 @@ class Kubernetes:
     def _headers(self) -> dict[str, str]:
         if self._token is None:
             return {}
-        return {"Authorization": "Bearer " + self._token.current().reveal().decode("ascii")}
+        try:
+            token = self._token.current().reveal()
+        except TokenUnreadable:
+            raise ClusterError("the token for the cluster's API cannot be read") from None
+        return {"Authorization": "Bearer " + token.decode("ascii")}
 
 
 def manifest(spec: PodSpec) -> dict[str, Any]:
