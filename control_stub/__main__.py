@@ -63,12 +63,15 @@ async def _serve(
         stopping = trio.Event()
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve, listener, stopping)
-            process.announce(port=port)
-            journal.event("ready", port=port, tls=context is not None)
+            nursery.start_soon(_announce, port)  # runs when the signals are already watched
             await process.until_signalled()
             journal.event("stopping")
             stopping.set()
     return 0
+
+
+async def _announce(port: int) -> None:
+    process.announce(port=port)
 
 
 if __name__ == "__main__":
