@@ -68,7 +68,6 @@ class Session:
         self._wake = trio.Event()
         self._write_scope = trio.CancelScope()
         self._close_until = math.inf
-        self._handlers = 0
         self._closed: Closed | None = None
         self._started: trio.TaskStatus[Session] | None = None
         self._nursery: trio.Nursery | None = None
@@ -202,7 +201,7 @@ class Session:
                     await self._send_batch()
                 elif connection.phase is Phase.CLOSED:
                     return
-                elif connection.idle and not self._handlers:
+                elif connection.idle:
                     self._dispatch(connection.close(Code.NO_ERROR))
                 else:
                     await self._wake.wait()
@@ -271,9 +270,6 @@ class Session:
 
     async def _handle(self, stream: Stream) -> None:
         assert self._handler is not None
-        self._handlers += 1
         with stream.cancelled_by_reset, suppress(StreamReset):
             await self._handler(stream)
-        self._handlers -= 1
         stream.finish()
-        self.flush()

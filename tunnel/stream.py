@@ -108,6 +108,7 @@ class Stream:
         Raises:
             StreamReset: the stream was reset, or the tunnel lost.
         """
+        self._check()
         while self._connection.unsent(self.id):
             await self._wait_for_room()
             self._check()

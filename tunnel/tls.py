@@ -6,6 +6,7 @@ reader never writes: what TLS itself wants to say (KeyUpdate) rides with the nex
 
 from __future__ import annotations
 
+import operator
 import ssl
 from contextlib import suppress
 from typing import cast
@@ -60,6 +61,25 @@ def _harden(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
+class _OneTask:
+    """Refuses a second task at a time, and everybody once the stream is closed."""
+
+    __slots__ = ("_busy", "closed")
+
+    def __init__(self) -> None:
+        self._busy = self.closed = False
+
+    def __enter__(self) -> None:
+        if self.closed:
+            raise trio.ClosedResourceError("this TLS stream was closed")
+        if self._busy:
+            raise trio.BusyResourceError("another task uses this direction of the TLS stream")
+        self._busy = True
+
+    def __exit__(self, *_: object) -> None:
+        self._busy = False
+
+
 class TlsStream(trio.abc.Stream):
     """A byte stream inside TLS. One task receives, one task sends.
 
@@ -79,6 +99,7 @@ class TlsStream(trio.abc.Stream):
         server_side: bool = False,
     ) -> None:
         self._stream = stream
+        self._sender, self._receiver = _OneTask(), _OneTask()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming,
@@ -115,39 +136,47 @@ class TlsStream(trio.abc.Stream):
         Raises:
             CertificateRefused: the peer refused our certificate.
         """
-        limit = max_bytes or READ_BYTES
-        try:
-            while not (data := self._decrypt(limit)):
-                records = await self._stream.receive_some(READ_BYTES)
-                if not records:
-                    return b""
-                self._incoming.write(records)
-        except ssl.SSLZeroReturnError:
-            return b""
-        except ssl.SSLError as error:
-            failure = _failure(error)
-            if isinstance(failure, CertificateRefused):
-                raise failure from None
-            raise trio.BrokenResourceError("TLS failed") from None
-        return data
+        limit = READ_BYTES if max_bytes is None else operator.index(max_bytes)
+        if limit < 1:
+            raise ValueError("max_bytes must be at least 1")
+        with self._receiver:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            try:
+                return await self._read(limit)
+            except ssl.SSLZeroReturnError:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return b""
+            except ssl.SSLError as error:
+                failure = _failure(error)
+                if isinstance(failure, CertificateRefused):
+                    raise failure from None
+                raise trio.BrokenResourceError("TLS failed") from None
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """See trio.abc.SendStream."""
         view = memoryview(data)
-        await trio.lowlevel.checkpoint_if_cancelled()
-        for start in range(0, len(view), WRITE_BYTES):
-            try:
-                self._tls.write(view[start : start + WRITE_BYTES])
-            except ssl.SSLError:
-                raise trio.BrokenResourceError("TLS failed") from None
-            await self._flush()
+        with self._sender:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            for start in range(0, len(view), WRITE_BYTES):
+                try:
+                    self._tls.write(view[start : start + WRITE_BYTES])
+                except ssl.SSLError:
+                    raise trio.BrokenResourceError("TLS failed") from None
+                await self._flush()
+            if not view:
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
         """See trio.abc.SendStream."""
-        await self._stream.wait_send_all_might_not_block()
+        with self._sender:
+            await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
         """Say goodbye (close_notify) without waiting for the answer, then close."""
+        if self._sender.closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._sender.closed = self._receiver.closed = True
         with suppress(ssl.SSLError):
             self._tls.unwrap()
         try:
@@ -170,6 +199,18 @@ class TlsStream(trio.abc.Stream):
             return False
         await self._flush()
         return True
+
+    async def _read(self, limit: int) -> bytes:
+        """Read at least one byte, or nothing at the end."""
+        if data := self._decrypt(limit):
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while not data:
+            records = await self._stream.receive_some(READ_BYTES)
+            if not records:
+                break
+            self._incoming.write(records)
+            data = self._decrypt(limit)
+        return data
 
     def _decrypt(self, limit: int) -> bytes:
         pieces = []
