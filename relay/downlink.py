@@ -6,6 +6,8 @@ a unit boundary; any other that has begun is cut off inside its chunked framing.
 
 from __future__ import annotations
 
+import math
+
 import trio
 
 from relay.calls import Call
@@ -42,6 +44,7 @@ class Downlink:
         self._http, self._streaming = call.http, call.streaming
         self._settings, self._metrics = settings, metrics
         self._head: ResponseHead | None = None
+        self._held = 0  # bytes taken from the stream and not released yet
         self.made_head = False  # whether the head is ours, sent with a keepalive
         self.units = Units(
             hold=hold_units,
@@ -56,30 +59,29 @@ class Downlink:
             ConnectError: the agent is silent or breaks the rules.
             trio.BrokenResourceError: the viewer has left.
         """
-        held = 0
         outcome: End | Reset | None = None
         try:
             await self._first_sign(stream)
             while outcome is None:
                 await stream.ready()
-                events = stream.take()
-                held += sum(len(event.view) for event in events if isinstance(event, Data))
-                for batch in self.units.feed(events):
-                    await self._write(batch)
-                    stream.release(batch.size)
-                    held -= batch.size
-                    outcome = batch.outcome
+                outcome = await self._pass_on(stream)
         finally:
             if outcome is None:
                 stream.reset(Code.CANCELLED)
             self._metrics.add("relay_discarded_bytes_total", amount=self.units.discard())
+            held, self._held = self._held, 0
             stream.release(held)
         return outcome
 
-    async def keepalive(self) -> None:
-        """Inject an empty message, so that a streaming client stays; nothing for other clients."""
+    @property
+    def keepalive_at(self) -> float:
+        """When silence should be filled; never for an answer that is no stream of messages."""
         if not self._streaming or (self._head and not streaming_type(_type(self._head))):
-            return
+            return math.inf
+        return self._http.written_at + self._settings.keepalive_s
+
+    async def keepalive(self) -> None:
+        """Inject an empty message, so that a streaming client stays."""
         message = empty_message(self._streaming)
         head = None
         if self._head is None:
@@ -100,6 +102,18 @@ class Downlink:
         message = error.as_end_stream()
         await http.write([message], len(message), last=True)
         return True
+
+    async def _pass_on(self, stream: TunnelStream) -> End | Reset | None:
+        """Write what has arrived. No view of it outlives this call, so a quiet tail holds none."""
+        events = stream.take()
+        self._held += sum(len(event.view) for event in events if isinstance(event, Data))
+        outcome = None
+        for batch in self.units.feed(events):
+            await self._write(batch)
+            stream.release(batch.size)
+            self._held -= batch.size
+            outcome = batch.outcome
+        return outcome
 
     async def _first_sign(self, stream: TunnelStream) -> None:
         with trio.move_on_after(self._settings.answer_s):

@@ -90,11 +90,10 @@ class ResumableCall:
             if now >= give_up_at:
                 text = "no agent of this cluster is connected"
                 raise ConnectError(ConnectCode.UNAVAILABLE, reason, text)
-            keepalive_at = self._call.http.written_at + self._settings.keepalive_s
-            if now >= keepalive_at:
+            if now >= self._downlink.keepalive_at:
                 await self._downlink.keepalive()
             else:
-                await self._await_tunnel(min(give_up_at, keepalive_at))
+                await self._await_tunnel(min(give_up_at, self._downlink.keepalive_at))
 
     async def _await_tunnel(self, until: float) -> None:
         scope = self._call.head.scope

@@ -20,6 +20,7 @@ from relay.app import Relay
 from relay.auth import CONTROL_URI, agent_uri
 from relay.settings import RelaySettings
 from tunnel.capabilities import CAPABILITIES, TAIL_LOGS, Capability
+from tunnel.events import Data, End
 from tunnel.exchange import RequestHead, ResponseHead, Scope
 from tunnel.hello import Hello
 from tunnel.journal import Journal
@@ -236,6 +237,26 @@ class Stage:
         client = self.viewer(**options)
         await client.send("POST", TAIL, body, bearer())
         return client
+
+
+async def serve_unit(stream, text: bytes, cursor: bytes) -> bytes:
+    data = message(text)
+    await stream.send(data)
+    stream.mark(cursor)
+    return data
+
+
+async def request_of(stream) -> bytes:
+    """Read a whole request."""
+    body = b""
+    while True:
+        await stream.ready()
+        for event in stream.take():
+            if isinstance(event, End):
+                return body
+            assert isinstance(event, Data)
+            body += bytes(event.view)
+            stream.release(len(event.view))
 
 
 def bearer(

@@ -77,7 +77,7 @@ class Producer:
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_nothing_is_lost_or_doubled_over_twenty_faults(seed, autojump_clock):
-    async with stage(reopen_pause_s=0.125) as s:
+    async with stage(reopen_pause_s=0.125, max_fruitless=100) as s:
         producer = Producer(s, seed)
         client = await s.tail()
         s.nursery.start_soon(producer.run)

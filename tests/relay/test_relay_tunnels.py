@@ -11,18 +11,22 @@ from stage import (
     ANSWER,
     EPOCH,
     TAIL,
+    Agent,
     agent_token,
     bearer,
     error_of,
     message,
-    report_head,
     stage,
     viewer_token,
 )
 
 from relay.auth import agent_uri
 from tunnel.errors import Code
+from tunnel.hello import Hello
 from tunnel.payload import Payload
+from tunnel.session import Session
+from tunnel.settings import TunnelSettings
+from tunnel.websocket import connect_websocket
 
 C1 = agent_uri("acme", "c1")
 REFUSED = {
@@ -157,6 +161,25 @@ async def test_a_slow_or_wrong_handshake_ends(autojump_clock):
         assert s.count("handshake") == 3
 
 
+async def test_a_tunnel_over_a_websocket(autojump_clock):
+    async with stage() as s:
+        ours, theirs = trio.testing.memory_stream_pair()
+        s.nursery.start_soon(s.relay.serve_agent, theirs, (C1,))
+        transport = await connect_websocket(ours, host="relay")
+        token = Payload(agent_token().encode())
+        hello = Hello("acme", "c1", "agent-1")
+        session = Session(transport, hello=hello, settings=TunnelSettings(), token=token)
+        agent = Agent(None, session)
+        await s.nursery.start(agent.run)
+        client = await s.tail()
+        stream = await agent.stream()
+        stream.head(ANSWER)
+        await stream.send(message(b"1"))
+        stream.end()
+        await client.response()
+        assert await client.rest() == message(b"1")
+
+
 async def test_the_control_plane_sees_tunnels_come_and_go(autojump_clock):
     async with stage() as s:
         control = s.control()
@@ -186,123 +209,6 @@ async def test_the_control_plane_sees_tunnels_come_and_go(autojump_clock):
         assert down["tunnels"][0]["since_s"] == EPOCH + started + 31
         await s.push(clusters=[])
         assert (await poll(0))["tunnels"] == []
-
-
-async def answered(stream) -> tuple[int, bytes]:
-    status, body = 0, b""
-    while True:
-        await stream.ready()
-        for event in stream.take():
-            match type(event).__name__:
-                case "Head":
-                    status = event.head.status
-                case "Data":
-                    body += bytes(event.view)
-                    stream.release(len(event.view))
-                case "End":
-                    return status, body
-                case "Reset":
-                    return int(event.code), b"reset"
-
-
-async def fetch(s, wait_s: int = 25) -> tuple[dict[bytes, bytes], bytes]:
-    control = s.control()
-    response = await control.ask("GET", f"/v1/exchanges/next?wait_s={wait_s}")
-    return {**dict(response.headers), b"status": b"%d" % response.status_code}, await control.rest()
-
-
-async def test_an_agents_exchange_reaches_the_control_plane_and_back(autojump_clock):
-    async with stage() as s:
-        agent = await s.agent()
-        stream = agent.session.open(report_head())
-        await stream.send(b"phases")
-        stream.end()
-        headers, body = await fetch(s)
-        assert body == b"phases"
-        assert headers[b"planesplit-org"] == b"acme"
-        assert headers[b"planesplit-cluster"] == b"c1"
-        assert headers[b"planesplit-path"] == b"/planesplit.v1.ReportService/Report"
-        assert headers[b"content-type"] == b"application/proto"
-        path = "/v1/exchanges/" + headers[b"planesplit-exchange"].decode()
-        fields = {"content-type": "application/proto", "planesplit-status": "202"}
-        response = await s.control().ask("POST", path, b"accepted", fields)
-        assert response.status_code == 204
-        assert await answered(stream) == (202, b"accepted")
-        # It is answered once.
-        assert (await s.control().ask("POST", path, b"accepted", fields)).status_code == 404
-
-
-async def test_the_control_plane_waits_for_an_exchange(autojump_clock):
-    async with stage() as s:
-        headers, _ = await fetch(s)
-        assert headers[b"status"] == b"204"
-        assert trio.current_time() == 25
-
-
-async def test_a_poller_that_left_takes_nothing_with_it(autojump_clock):
-    async with stage() as s:
-        agent = await s.agent()
-        control = s.control()
-        await control.send("GET", "/v1/exchanges/next?wait_s=25")
-        await s.settled()
-        await control.stream.aclose()
-        await s.settled()
-        stream = agent.session.open(report_head())
-        stream.end()
-        headers, _ = await fetch(s)
-        assert headers[b"status"] == b"200"
-
-
-async def test_an_exchange_that_nobody_fetches_runs_into_its_deadline(autojump_clock):
-    async with stage() as s:
-        agent = await s.agent()
-        stream = agent.session.open(report_head())
-        stream.end()
-        assert await answered(stream) == (Code.TIMEOUT, b"reset")
-        assert trio.current_time() == 30
-        assert s.count("control_absent") == 1
-        headers, _ = await fetch(s, wait_s=0)
-        assert headers[b"status"] == b"204"
-
-
-async def test_an_exchange_that_is_fetched_and_not_answered(autojump_clock):
-    async with stage() as s:
-        agent = await s.agent()
-        stream = agent.session.open(report_head())
-        stream.end()
-        headers, _ = await fetch(s)
-        assert await answered(stream) == (Code.TIMEOUT, b"reset")
-        path = "/v1/exchanges/" + headers[b"planesplit-exchange"].decode()
-        assert (await s.control().ask("POST", path, b"late")).status_code == 404
-
-
-async def test_an_agent_that_left_is_not_answered(autojump_clock):
-    async with stage() as s:
-        agent = await s.agent()
-        agent.session.open(report_head()).end()
-        headers, _ = await fetch(s)
-        agent.link.cut()
-        await agent.ended.wait()
-        await s.settled()
-        path = "/v1/exchanges/" + headers[b"planesplit-exchange"].decode()
-        assert (await s.control().ask("POST", path, b"late")).status_code == 404
-
-
-async def test_too_many_waiting_exchanges(autojump_clock):
-    async with stage(max_waiting=2) as s:
-        agent = await s.agent()
-        for _ in range(2):
-            agent.session.open(report_head()).end()
-        await s.settled()
-        stream = agent.session.open(report_head())
-        assert await answered(stream) == (Code.NOT_READY, b"reset")
-
-
-async def test_an_agent_reports_for_itself_only(autojump_clock):
-    async with stage() as s:
-        agent = await s.agent()
-        stream = agent.session.open(report_head("globex", "c1"))
-        assert await answered(stream) == (Code.REFUSED, b"reset")
 
 
 async def test_the_control_plane_opens_an_exchange(autojump_clock):
