@@ -1,0 +1,1 @@
+"""Measurements of the relay beside its floor and peers; `python -m perf`."""

@@ -1,0 +1,1 @@
+"""The measuring engine: what `make perf` and benchmarks share."""

@@ -1,0 +1,201 @@
+"""Viewers of a relay, all in one process: HTTP/1.1 clients that read as fast as they can.
+
+`python -m planesplit.measure.sink CONTROL_SOCKET`
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from planesplit.measure.chunked import ChunkedBody
+from planesplit.measure.lines import Batch, LineReader
+from planesplit.measure.reactor import READ_BYTES, READABLE, Commands, Reactor
+
+OPEN_S = 20.0
+MAX_HEAD_BYTES = 16_384
+END_OF_HEAD = b"\r\n\r\n"
+
+
+class Viewer:
+    """One exchange and what has come of its answer.
+
+    Args:
+        connection: its socket.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.body = ChunkedBody()
+        self.got = self.target = 0  # bytes of payload
+        self.lines = LineReader()
+
+    def ask(self, request: bytes) -> None:
+        """Send a request and read the answer's head.
+
+        Raises:
+            ValueError: the answer is no chunked 200.
+        """
+        self.socket.sendall(request)
+        data = bytearray()
+        while (end := data.find(END_OF_HEAD)) < 0:
+            piece = self.socket.recv(MAX_HEAD_BYTES)
+            if not piece or len(data) > MAX_HEAD_BYTES:
+                raise ValueError("the answer has no head")
+            data += piece
+        head = bytes(data[:end]).lower()
+        if not head.startswith(b"http/1.1 200 ") or b"\r\ntransfer-encoding: chunked" not in head:
+            raise ValueError(f"the answer is no chunked 200 but {head[:12].decode('latin-1')}")
+        rest = memoryview(data)[end + len(END_OF_HEAD) :]
+        self.got += sum(map(len, self.body.feed(rest)))
+
+
+class Sink:
+    """The viewers and what is expected of them.
+
+    Args:
+        control: where commands come from.
+    """
+
+    def __init__(self, control: Path) -> None:
+        self._reactor = Reactor()
+        self._viewers: list[Viewer] = []
+        self._slab = memoryview(bytearray(READ_BYTES))
+        self._expecting: list[Viewer] = []  # of the command under way
+        self._waiting: set[Viewer] = set()
+        self._lines_left = 0
+        self._batches: list[Batch] = []
+        self._commands = Commands(
+            self._reactor,
+            control,
+            {
+                "open": self.open,
+                "expect": self.expect,
+                "lines": self.expect_lines,
+                "ping": self.ping,
+                "stall": self.stall,
+                "hang_up": self.hang_up,
+            },
+        )
+
+    def run(self) -> None:
+        """Serve until the connection for commands ends."""
+        self._reactor.run()
+
+    def open(
+        self, port: int, request: str, count: int = 1, receive_buffer_bytes: int = 0
+    ) -> dict[str, Any]:
+        """Open exchanges one after the other.
+
+        Args:
+            port: the relay's, on loopback.
+            request: what each viewer sends: head and body.
+            count: how many.
+            receive_buffer_bytes: of the sockets; 0 leaves it to the system.
+        """
+        for _ in range(count):
+            connection = socket.socket()
+            connection.settimeout(OPEN_S)
+            if receive_buffer_bytes:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.connect(("127.0.0.1", port))
+            viewer = Viewer(connection)
+            viewer.ask(request.encode("latin-1"))
+            connection.setblocking(False)
+            self._viewers.append(viewer)
+            self._listen(viewer, self._count)
+        return {"viewers": len(self._viewers)}
+
+    def expect(self, bytes_each: int, first: int = 0, count: int | None = None) -> None:
+        """Answer once so many more bytes have reached each of the viewers."""
+        self._expecting = self._chosen(first, count)
+        for viewer in self._expecting:
+            viewer.target += bytes_each
+            if viewer.got < viewer.target:
+                self._waiting.add(viewer)
+        self._tell_if_complete()
+
+    def expect_lines(self, lines_each: int) -> None:
+        """Answer with all batches once so many lines have reached every viewer."""
+        self._batches = []
+        self._lines_left = lines_each * len(self._viewers)
+        for viewer in self._viewers:
+            self._listen(viewer, self._read_lines)
+
+    def ping(self, count: int, size: int) -> dict[str, Any]:
+        """Send bytes up the first viewer's exchange and wait for their echo, `count` times."""
+        viewer = self._viewers[0]
+        self._reactor.unregister(viewer.socket.fileno())
+        viewer.socket.settimeout(OPEN_S)
+        chunk = b"%x\r\n" % size + bytes(size) + b"\r\n"
+        times = []
+        for _ in range(count):
+            left = size
+            began = time.perf_counter()
+            viewer.socket.sendall(chunk)
+            while left > 0:
+                left -= sum(map(len, self._read(viewer)))
+            times.append(time.perf_counter() - began)
+        return {"rtt_s": times}
+
+    def stall(self, stalled: bool, first: int = 0, count: int | None = None) -> dict[str, Any]:
+        """Stop reading, or go on."""
+        for viewer in self._chosen(first, count):
+            self._reactor.unregister(viewer.socket.fileno())
+            if not stalled:
+                self._listen(viewer, self._count)
+        return {}
+
+    def hang_up(self, first: int = 0, count: int | None = None) -> dict[str, Any]:
+        """Close connections."""
+        for viewer in self._chosen(first, count):
+            self._reactor.unregister(viewer.socket.fileno())
+            viewer.socket.close()
+            self._viewers.remove(viewer)
+        return {"viewers": len(self._viewers)}
+
+    def _chosen(self, first: int, count: int | None) -> list[Viewer]:
+        return self._viewers[first : None if count is None else first + count]
+
+    def _listen(self, viewer: Viewer, handler: Callable[[Viewer], None]) -> None:
+        self._reactor.unregister(viewer.socket.fileno())
+        self._reactor.register(viewer.socket.fileno(), READABLE, partial(handler, viewer))
+
+    def _read(self, viewer: Viewer) -> list[memoryview]:
+        count = viewer.socket.recv_into(self._slab)
+        if not count:
+            raise ConnectionResetError("the relay ended an exchange")
+        return viewer.body.feed(self._slab[:count])
+
+    def _count(self, viewer: Viewer) -> None:
+        viewer.got += sum(map(len, self._read(viewer)))
+        if viewer in self._waiting and viewer.got >= viewer.target:
+            self._waiting.discard(viewer)
+            self._tell_if_complete()
+
+    def _tell_if_complete(self) -> None:
+        if not self._waiting:
+            excess = sum(viewer.got - viewer.target for viewer in self._expecting)
+            self._commands.reply(at_s=time.monotonic(), excess_bytes=excess)
+
+    def _read_lines(self, viewer: Viewer) -> None:
+        parts = self._read(viewer)
+        at_s = time.monotonic()
+        for part in parts:
+            for batch in viewer.lines.feed(part, at_s):
+                self._batches.append(batch)
+                self._lines_left -= batch.lines
+        if self._lines_left <= 0:
+            for each in self._viewers:
+                self._listen(each, self._count)
+            self._commands.reply(batches=self._batches)
+
+
+if __name__ == "__main__":
+    Sink(Path(sys.argv[1])).run()

@@ -1,0 +1,151 @@
+"""Where bytes come from behind a plain byte relay: a server that answers every connection.
+
+`python -m planesplit.measure.source CONTROL_SOCKET`
+"""
+
+from __future__ import annotations
+
+import heapq
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from planesplit.measure.lines import LinePlan, LineSource
+from planesplit.measure.reactor import READ_BYTES, READABLE, WRITABLE, Commands, Reactor
+from planesplit.measure.timer import Timer
+from planesplit.measure.unit import canned_unit
+
+BACKLOG = 1_024
+HEAD_S = 20.0
+BLOCK_UNITS = 1  # writes of one unit, as ours come: larger ones make every relay look cheaper
+HEAD = (
+    b"HTTP/1.1 200 OK\r\n"
+    b"content-type: application/connect+proto\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+END_OF_HEAD = b"\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a chunk of a chunked body."""
+    return b"%x\r\n" % len(data) + data + b"\r\n"
+
+
+class Feed:
+    """One connection and what it still has to send."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.left = 0  # bytes, framing included
+        self.at = 0  # position in the block
+
+
+class Source:
+    """The connections and what is asked of them.
+
+    Args:
+        control: where commands come from.
+    """
+
+    def __init__(self, control: Path) -> None:
+        self._reactor = Reactor()
+        self._feeds: list[Feed] = []
+        self._chunk_bytes = len(chunk(canned_unit()))
+        self._block = memoryview(chunk(canned_unit()) * BLOCK_UNITS)
+        self._timer = Timer()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        self._reactor.register(self._listener.fileno(), READABLE, self._accept)
+        self._commands = Commands(
+            self._reactor,
+            control,
+            {"port": self.port, "send": self.send, "lines": self.lines, "echo": self.echo},
+        )
+
+    def run(self) -> None:
+        """Serve until the connection for commands ends."""
+        self._reactor.run()
+
+    def port(self) -> dict[str, Any]:
+        """Answer with the port."""
+        return {"port": self._listener.getsockname()[1]}
+
+    def send(self, units: int, first: int = 0, count: int | None = None) -> dict[str, Any]:
+        """Send so many units on each of the connections."""
+        for feed in self._feeds[first : None if count is None else first + count]:
+            if not feed.left:
+                self._reactor.register(feed.socket.fileno(), WRITABLE, partial(self._write, feed))
+            feed.left += units * self._chunk_bytes
+        return {}
+
+    def echo(self) -> dict[str, Any]:
+        """Send back whatever comes; a chunked request makes a chunked answer."""
+        for feed in self._feeds:
+            self._reactor.register(feed.socket.fileno(), READABLE, partial(self._return, feed))
+        return {}
+
+    def lines(self, plan: dict[str, Any]) -> None:
+        """Send lines as planned, on all connections; answers when the last one was handed over."""
+        schedule = LinePlan(**plan)
+        sources = [LineSource(schedule, stream) for stream in range(len(self._feeds))]
+        queue = [(source.wake_s(), i) for i, source in enumerate(sources)]
+        heapq.heapify(queue)
+        for feed in self._feeds:
+            feed.socket.settimeout(HEAD_S)  # an open loop may wait, and says so in its figures
+
+        def fire() -> None:
+            _, stream = heapq.heappop(queue)
+            source = sources[stream]
+            self._feeds[stream].socket.sendall(chunk(source.take()))
+            if not source.done:
+                heapq.heappush(queue, (source.wake_s(), stream))
+            if queue:
+                self._timer.set(queue[0][0])
+            else:
+                self._reactor.unregister(self._timer.fileno())
+                self._finish(sources)
+
+        self._timer.set(queue[0][0])
+        self._reactor.register(self._timer.fileno(), READABLE, fire)
+
+    def _finish(self, sources: list[LineSource]) -> None:
+        for feed in self._feeds:
+            feed.socket.setblocking(False)
+        self._commands.reply(
+            batches=[batch for source in sources for batch in source.handed_over],
+            late_s=[late for source in sources for late in source.late_s],
+        )
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.settimeout(HEAD_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = b""
+        while END_OF_HEAD not in head:
+            piece = connection.recv(READ_BYTES)
+            if not piece:
+                return
+            head += piece
+        connection.sendall(HEAD)
+        connection.setblocking(False)
+        self._feeds.append(Feed(connection))
+
+    def _write(self, feed: Feed) -> None:
+        end = min(feed.at + feed.left, len(self._block))
+        count = feed.socket.send(self._block[feed.at : end])
+        feed.left -= count
+        feed.at = (feed.at + count) % len(self._block)
+        if not feed.left:
+            self._reactor.unregister(feed.socket.fileno())
+
+    def _return(self, feed: Feed) -> None:
+        data = feed.socket.recv(READ_BYTES)
+        if data:
+            feed.socket.sendall(data)
+        else:
+            self._reactor.unregister(feed.socket.fileno())
+
+
+if __name__ == "__main__":
+    Source(Path(sys.argv[1])).run()
