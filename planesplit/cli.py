@@ -1,0 +1,172 @@
+"""The command line: names, options and help texts. What a command does is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+app = App(
+    name="planesplit",
+    help="A split control and compute plane on one machine: logs relayed in memory only.",
+    backend="trio",
+    help_format="plaintext",
+    version_flags=["--version"],
+)
+get = App(name="get", help="List things of the running split.")
+app.command(get)
+
+ReadyFile = Annotated[
+    Path | None,
+    Parameter(
+        env_var="PLANESPLIT_READY",
+        help="Ready file of the split to talk to; the latest 'up' by default.",
+    ),
+]
+Output = Annotated[
+    Literal["table", "json"], Parameter(name=["--output", "-o"], help="How results are printed.")
+]
+
+
+@app.command
+async def up(
+    *,
+    ready_file: Annotated[
+        Path | None, Parameter(help="Write URLs, credentials' files and process ids to this file.")
+    ] = None,
+    insecure: Annotated[
+        bool, Parameter(negative="", help="Plain HTTP on loopback, one demo identity, no tokens.")
+    ] = False,
+    keep: Annotated[
+        Path | None, Parameter(help="Keep all state in this new directory; else it is removed.")
+    ] = None,
+) -> int:
+    """Start all planes as processes and run until SIGTERM or Ctrl-C."""
+    from planesplit.commands.outcome import settle
+    from planesplit.commands.up import up as command
+
+    return await settle(partial(command, ready_file=ready_file, insecure=insecure, keep=keep))
+
+
+@app.command
+async def run(
+    *arguments: Annotated[str, Parameter(help="After '--': options of the workload or replay.")],
+    exec: Annotated[str | None, Parameter(help="A shell command to run.")] = None,  # noqa: A002
+    replay: Annotated[Path | None, Parameter(help="A file whose lines to print.")] = None,
+    workload: Annotated[
+        str | None, Parameter(help="Seeded generator: training, plain, burst, huge or binary.")
+    ] = None,
+    name: Annotated[str, Parameter(help="The run's name; chosen for you if not given.")] = "",
+    wait: Annotated[
+        bool, Parameter(negative="", help="Wait for the end; exit with the command's code.")
+    ] = False,
+    ready_file: ReadyFile = None,
+) -> int:
+    """Start a run in the compute plane and print its name."""
+    from planesplit.commands.outcome import settle
+    from planesplit.commands.runs import run as command
+
+    return await settle(
+        partial(
+            command,
+            exec=exec,
+            replay=replay,
+            workload=workload,
+            arguments=arguments,
+            name=name,
+            wait=wait,
+            ready_file=ready_file,
+        )
+    )
+
+
+@app.command
+async def tail(
+    run: Annotated[str, Parameter(help="The run's name.")],
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative="", help="One JSON object a line.")] = False,
+    since: Annotated[
+        str | None, Parameter(help="Nothing older: RFC 3339, or a number of seconds ago.")
+    ] = None,
+    lines: Annotated[
+        int | None,
+        Parameter(validator=Number(gte=0, lte=1_000_000), help="Only so many of the last lines."),
+    ] = None,
+    follow: Annotated[bool, Parameter(help="Go on until the run ends.")] = True,
+    ready_file: ReadyFile = None,
+) -> int:
+    """Print a run's log, live or after its end."""
+    from planesplit.commands.outcome import settle
+    from planesplit.commands.tail import tail as command
+
+    return await settle(
+        partial(
+            command,
+            run,
+            json=json,
+            since=since,
+            lines=lines,
+            follow=follow,
+            ready_file=ready_file,
+        )
+    )
+
+
+@get.command(name="runs")
+async def get_runs(*, output: Output = "table", ready_file: ReadyFile = None) -> int:
+    """List the newest runs."""
+    from planesplit.commands.outcome import settle
+    from planesplit.commands.runs import get_runs as command
+
+    return await settle(partial(command, output=output, ready_file=ready_file))
+
+
+@app.command
+async def demo(
+    *,
+    headless: Annotated[
+        bool, Parameter(negative="", help="No screen: force three tunnel cuts, print a summary.")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        Parameter(
+            validator=Number(gte=1, lte=3600),
+            help="How long lines are produced; until Ctrl-C on a terminal, else 10.",
+        ),
+    ] = None,
+    json: Annotated[bool, Parameter(negative="", help="Summary as one JSON object.")] = False,
+    rate: Annotated[
+        float, Parameter(validator=Number(gte=1, lte=100_000), help="Lines per second.")
+    ] = 50,
+    insecure: Annotated[bool, Parameter(negative="", help="Plain HTTP, no tokens.")] = False,
+) -> int:
+    """Watch data cross a split: what the agent sends, the tunnel, what the viewer sees."""
+    from planesplit.commands.outcome import settle
+    from planesplit.demo.command import demo as command
+
+    return await settle(
+        partial(
+            command, headless=headless, seconds=seconds, json=json, rate=rate, insecure=insecure
+        )
+    )
+
+
+@app.command
+def doctor(
+    *, json: Annotated[bool, Parameter(negative="", help="One JSON object.")] = False
+) -> int:
+    """Show what this machine offers, and what that means for a split."""
+    from planesplit.commands.doctor import doctor as command
+
+    return command(json=json)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    code = app(exit_on_error=True, result_action="return_value")
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,81 @@
+"""How a command ends: exit codes, signals, and one-line errors instead of tracebacks.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 environment unusable, 128 + n after signal n.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from planesplit.connect_client import ConnectError
+from planesplit.ready import NoSplit
+from planesplit.split.core import sole
+from planesplit.split.plane import PlaneFailed
+
+OK, FAILED, USAGE, UNUSABLE = 0, 1, 2, 3
+BROKEN_PIPE = 128 + signal.SIGPIPE
+
+_CONNECT_EXITS = {
+    "unavailable": UNUSABLE,
+    "deadline_exceeded": UNUSABLE,
+    "invalid_argument": USAGE,
+}
+
+
+class UsageError(Exception):
+    """The command line asks for something that cannot be; the message names value and remedy."""
+
+
+async def settle(command: Callable[[], Awaitable[int]]) -> int:
+    """Run a command to its end and return the exit code.
+
+    SIGINT and SIGTERM cancel it, so that it ends in order; a second one ends the process at once
+    (the kernel then kills the planes that it started).
+    """
+    received = 0
+    code = OK
+
+    async def watch(scope: trio.CancelScope) -> None:
+        nonlocal received
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for number in signals:
+                if received:
+                    os._exit(128 + number)
+                received = number
+                scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+            nursery.start_soon(watch, scope)
+            await trio.lowlevel.checkpoint()  # the signals are caught before anything starts
+            with scope:
+                code = await command()
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        return _explain(sole(group))
+    return 128 + received if received else code
+
+
+def _explain(error: BaseException) -> int:
+    """Print what went wrong and return the exit code; what nobody foresaw is raised."""
+    match error:
+        case ConnectError():
+            code = _CONNECT_EXITS.get(error.code, FAILED)
+        case UsageError():
+            code = USAGE
+        case NoSplit() | PlaneFailed() | FileExistsError():
+            code = UNUSABLE
+        case BrokenPipeError():
+            return BROKEN_PIPE
+        case AssertionError():
+            code = FAILED
+        case _:
+            raise error
+    sys.stderr.write(f"planesplit: {error}\n")
+    return code

@@ -1,0 +1,107 @@
+"""Results on stdout, progress on stderr. A slow reader of stdout blocks a thread, not the loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+
+MAX_QUEUED_CHARS = 1_048_576  # a reader that stalls holds so much of us, then we stop reading too
+STDOUT = 1
+
+# On a terminal, what a log prints may set colours and nothing else: no cursor, title or clipboard.
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;]*m|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f])"
+)
+
+
+def progress(text: str) -> None:
+    """Tell what is going on, on stderr."""
+    sys.stderr.write(f"planesplit: {text}\n")
+    sys.stderr.flush()
+
+
+def as_json(value: Any) -> str:
+    """Format a result for machines, one line."""
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def as_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Format rows for people: columns as wide as their widest value, no colour, no truncation."""
+    cells = [[column.upper() for column in columns]]
+    cells += [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    lines = ("   ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def for_terminal(text: str) -> str:
+    """Take control sequences out of a log's text, except colours, tabs and newlines."""
+    return _CONTROL.sub(lambda found: "" if found[1] else found[0], text)
+
+
+class Output:
+    """Writes to stdout from a thread, in order, as much at once as has come together."""
+
+    def __init__(self) -> None:
+        self._queued: list[str] = []
+        self._size = 0
+        self._more, self._room = trio.Event(), trio.Event()
+        self._closed = False
+        self.terminal = os.isatty(STDOUT)
+
+    async def write(self, text: str) -> None:
+        """Queue text; waits while more than 1 MiB is unwritten."""
+        while self._size > MAX_QUEUED_CHARS:
+            self._room = trio.Event()
+            await self._room.wait()
+        self._queued.append(text)
+        self._size += len(text)
+        self._more.set()
+
+    async def run(self) -> None:
+        """Write until closed.
+
+        Raises:
+            BrokenPipeError: the reader is gone.
+        """
+        while not self._closed or self._queued:
+            if not self._queued:
+                self._more = trio.Event()
+                await self._more.wait()
+            text = "".join(self._queued)
+            self._queued.clear()
+            self._size = 0
+            self._room.set()
+            await trio.to_thread.run_sync(_write_all, text.encode(), abandon_on_cancel=True)
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self._closed = True
+        self._more.set()
+
+
+@asynccontextmanager
+async def stdout() -> AsyncIterator[Output]:
+    """Open stdout; leaving the context writes what is queued."""
+    output = Output()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(output.run)
+        yield output
+        output.close()
+
+
+def _write_all(data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(STDOUT, view) :]

@@ -1,0 +1,60 @@
+"""`planesplit up`: a split that runs until it is told to stop."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import trio
+
+from planesplit.commands.outcome import UsageError
+from planesplit.commands.output import progress
+from planesplit.ready import Ready, registered
+from planesplit.split.core import Split
+from planesplit.split.options import SplitOptions
+
+
+async def up(*, ready_file: Path | None, insecure: bool, keep: Path | None) -> int:
+    """Start everything, tell where it is, and wait until cancelled.
+
+    Raises:
+        UsageError: the ready file cannot be written.
+        PlaneFailed: a plane did not come up, or ended unasked.
+        FileExistsError: the directory to keep is not empty.
+    """
+    if ready_file:
+        _check_directory(ready_file)
+    progress("starting relay, customer_stub, control_stub, compute_agent ...")
+    async with Split(SplitOptions(insecure=insecure, keep=keep, link=False)) as split:
+        with ExitStack() as stack:
+            ready = split.ready
+            if ready_file:
+                ready = _write(ready, ready_file)
+                stack.callback(ready_file.unlink, missing_ok=True)
+            stack.enter_context(registered(Path(ready.planesplit_ready)))
+            _explain(ready)
+            try:
+                await trio.sleep_forever()
+            finally:
+                progress("stopping ...")
+    return 0
+
+
+def _check_directory(path: Path) -> None:
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--ready-file '{path}': its directory does not exist; make it first")
+
+
+def _write(ready: Ready, path: Path) -> Ready:
+    try:
+        return ready.write(path)
+    except OSError as error:
+        raise UsageError(f"cannot write --ready-file '{path}': {error.strerror}") from None
+
+
+def _explain(ready: Ready) -> None:
+    progress(f"ready: {ready.planesplit_ready}")
+    progress(f"  control plane  {ready.urls.control}")
+    progress(f"  relay          {ready.urls.relay}  (metrics: {ready.urls.ops}/metrics)")
+    progress(f"  flyte CLI      flyte --config {ready.flyte.config} get project")
+    progress("try: planesplit run --workload training, then planesplit tail RUN; Ctrl-C stops")
