@@ -76,6 +76,9 @@ class ResumableCall:
             stream.end()
         except TunnelError:
             pass  # the stream was reset: forward tells how
+        except trio.Cancelled:
+            stream.reset(Code.CANCELLED)
+            raise
         return await self._downlink.forward(stream)
 
     async def _open(self, give_up_at: float, reason: Reason) -> TunnelStream:

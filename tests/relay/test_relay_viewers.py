@@ -119,6 +119,20 @@ async def test_a_viewer_that_leaves_while_held(autojump_clock):
         assert second.opened.statistics().current_buffer_used == 0
 
 
+async def test_a_viewer_that_leaves_as_its_agent_returns(autojump_clock):
+    async with stage() as s:
+        client = await s.tail()
+        await s.settled()
+        agent = s.dial()
+        s.nursery.start_soon(agent.run)
+        while not agent.session.is_open:
+            await trio.lowlevel.checkpoint()
+        await client.stream.aclose()
+        await s.settled()
+        assert agent.session.streams_open == 0
+        assert s.relay.metrics.get("relay_endings_total", "left") == 1
+
+
 async def test_a_viewer_that_leaves_inside_its_request(autojump_clock):
     async with stage() as s:
         agent = await s.agent()
