@@ -39,11 +39,11 @@ class Liveness:
 
     def dead(self, now: float) -> bool:
         """Whether the peer was silent for dead_after_s."""
-        return now - self._heard >= self._settings.dead_after_s
+        return now >= self._heard + self._settings.dead_after_s
 
     def ping(self, now: float) -> bytes | None:
         """Return the 8 bytes of a PING if one is due: one an interval, so that RTT stays fresh."""
-        if now - self._asked_at < self._settings.ping_interval_s:
+        if now < self._asked_at + self._settings.ping_interval_s:  # as deadline() adds it up
             return None
         self._count += 1
         self._asked, self._asked_at = self._count.to_bytes(8, "big"), now

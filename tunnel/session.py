@@ -221,9 +221,9 @@ class Session:
 
     async def _watch_clock(self) -> None:
         connection = self._connection
-        while True:
-            wait_s = connection.deadline() - trio.current_time()
-            await trio.sleep(min(max(wait_s, 0.0), self.settings.ping_interval_s))
+        while connection.phase is not Phase.CLOSED:
+            latest = trio.current_time() + self.settings.ping_interval_s
+            await trio.sleep_until(min(connection.deadline(), latest))
             self._dispatch(connection.tick(trio.current_time()))
             self.flush()
 
