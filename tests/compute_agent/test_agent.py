@@ -92,10 +92,11 @@ async def test_first_line_goes_at_once_then_small_batches_pause(world: World, au
     call = await world.relay.tail()
     await call.step()
     start = trio.current_time()
-    for n in range(50):
-        log.write(b"%d" % n)
-        await trio.sleep(0.0005)
-    await call.until_text("49\n")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call.until_text, "49\n")
+        for n in range(50):
+            log.write(b"%d" % n)
+            await trio.sleep(0.0005)
     assert call.arrivals[1] - start <= LogLimits().poll_max_s + 1e-9
     pauses = [b - a for a, b in zip(call.arrivals[1:], call.arrivals[2:], strict=False)]
     assert min(pauses) >= 0.001 - 1e-9

@@ -76,6 +76,7 @@ async def test_events_survive_a_lost_tunnel_and_reconnect_tells_everything(
     quiet = replace(ATTEMPT, run="quiet")
     world.cluster.change(pod_of(quiet, phase="Running"))
     await world.relay.until(lambda: ("quiet", RUNNING) in told(world))
+    await trio.sleep(0.1)  # the answer arrives
     world.relay.up = False
     world.relay.links[-1].cut()
     pod = pod_of()
