@@ -135,7 +135,7 @@ async def demo(
     seconds: Annotated[
         float | None,
         Parameter(
-            validator=Number(gte=1, lte=3600),
+            validator=Number(gte=2, lte=3600),
             help="How long lines are produced; until Ctrl-C on a terminal, else 10.",
         ),
     ] = None,

@@ -102,7 +102,9 @@ def _seccomp() -> Check:
     except OSError:
         actions = []
     found = "kill_process" in actions and "errno" in actions
-    return Check("seccomp", found, "filter" if found else "absent", "can take system calls from the relay")
+    return Check(
+        "seccomp", found, "filter" if found else "absent", "can take system calls from the relay"
+    )
 
 
 def _unshared(name: str, script: str, use: str) -> Check:

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import httpx
 import trio
 
 from planesplit.delivery import Delivery, WholeLine, compare, sha256
 from planesplit.ready import Credentials, Ready, process_started
-from planesplit.split.customer_log import pod_directory, read_log
+from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
 from planesplit.split.flyte_config import write_flyte_config
 from planesplit.split.link import Ending, Link
@@ -24,6 +25,8 @@ from planesplit.split.ring import Ring
 from planesplit.tail import Line
 from planesplit.viewer import ROOT_ACTION, RunStatus, Viewer, open_viewer
 from planesplit.workloads import container
+
+METRICS_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,15 @@ class Split:
         Raises:
             NoLog: it has not begun.
         """
-        place = self.options.place
-        pod = f"{run}-{ROOT_ACTION}-{attempt}"
-        return read_log(pod_directory(self._files.log_root, f"{place.project}-{place.domain}", pod))
+        return read_log(self._pod_directory(run, attempt))
+
+    def last_written(self, run: str, count: int) -> list[str]:
+        """Look at the last lines in a run's current log file; cheap, for a screen.
+
+        Raises:
+            NoLog: it has not begun.
+        """
+        return last_written(self._pod_directory(run), count)
 
     def produced(self, run: str) -> Produced:
         """Return count and digest of what a run wrote.
@@ -167,6 +176,22 @@ class Split:
         if not delivery.exact:
             raise AssertionError(f"run {run} was not delivered exactly: {delivery}")
         return delivery
+
+    async def metrics(self) -> dict[str, float]:
+        """Read the relay's metrics: value by sample name, labels included.
+
+        Raises:
+            httpx.HTTPError: the relay is away.
+        """
+        async with httpx.AsyncClient(trust_env=False, timeout=METRICS_S) as http:
+            answer = await http.get(f"{self.ready.urls.ops}/metrics")
+        samples = (line.rpartition(" ") for line in answer.text.splitlines() if line[:1] != "#")
+        return {name: float(value) for name, _, value in samples}
+
+    def _pod_directory(self, run: str, attempt: int = 1) -> Path:
+        place = self.options.place
+        pod = f"{run}-{ROOT_ACTION}-{attempt}"
+        return pod_directory(self._files.log_root, f"{place.project}-{place.domain}", pod)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:

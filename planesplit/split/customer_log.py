@@ -6,6 +6,7 @@ Written apart from the agent's reader, so that the two can disagree.
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from planesplit.delivery import WholeLine
 
+LOOK_BYTES = 65_536
 NANOS = 1_000_000_000
 ROTATION_TRIES = 10  # a rotation moves one name; ten in a row means that something else is wrong
 
@@ -49,6 +51,27 @@ def read_log(directory: Path, container: str = "main", restart: int = 0) -> list
         with suppress(FileNotFoundError):  # renamed or compressed meanwhile: look again
             return list(_join(record for file in files for record in _records(file)))
     raise NoLog(f"no log of container {container} in {directory.name}")
+
+
+def last_written(directory: Path, count: int, container: str = "main") -> list[str]:
+    """Return the text of the last records in the current file, for a look; pieces as they are.
+
+    Args:
+        directory: of the pod.
+        count: how many, as far as the last 64 KiB of the file hold them.
+
+    Raises:
+        NoLog: there is no such file.
+    """
+    try:
+        with (directory / container / "0.log").open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LOOK_BYTES))
+            records = file.read(LOOK_BYTES).split(b"\n")[:-1]
+    except FileNotFoundError:
+        raise NoLog(f"no log of container {container} in {directory.name}") from None
+    whole = records[1:] if size > LOOK_BYTES else records
+    return [record.split(b" ", 3)[3].decode(errors="replace") for record in whole[-count:]]
 
 
 def log_files(directory: Path, restart: int) -> list[Path]:

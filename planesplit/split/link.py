@@ -47,6 +47,7 @@ class Link:
         self._thawed.set()
         self._cut_at: float = math.inf
         self._cut_ending: Ending = "reset"
+        self._was_cut = trio.Event()
         self.port = 0
         self.delay_s = 0.0
         self.refusing = False
@@ -68,17 +69,26 @@ class Link:
         Args:
             ending: `reset` sends RST and drops what is queued, `end` closes with FIN.
         """
+        self._cut_at = math.inf
         count = len(self._pairs)
         for pair in self._pairs:
             pair.ending = ending
             pair.scope.cancel()
-        self.cuts += count
+        if count:
+            self.cuts += count
+            self._was_cut.set()
+            self._was_cut = trio.Event()
         return count
 
     def cut_after(self, count_bytes: int, ending: Ending = "reset") -> None:
         """Cut once, exactly when `count_bytes` more bytes have passed, both directions together."""
         self._cut_at = self.forwarded_bytes + count_bytes
         self._cut_ending = ending
+
+    async def wait_cut(self, cuts: int) -> None:
+        """Wait until there were more than `cuts` cuts."""
+        while self.cuts <= cuts:
+            await self._was_cut.wait()
 
     def freeze(self) -> None:
         """Let nothing through, and say nothing: what a half-open connection looks like."""
@@ -141,7 +151,6 @@ class Link:
             self.forwarded_bytes += len(passing)
             await sink.send_all(passing)
             if self.forwarded_bytes >= self._cut_at:
-                self._cut_at = math.inf
                 self.cut(self._cut_ending)
         await sink.send_eof()
 

@@ -1,0 +1,1 @@
+"""The demonstration: a whole split at work, with its tunnel cut on purpose."""

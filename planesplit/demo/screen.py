@@ -1,0 +1,111 @@
+"""The live screen: what the agent sends, the tunnel's figures, what the viewer sees."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+import httpx
+import trio
+from rich.console import Console, RenderableType
+from rich.layout import Layout
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from planesplit.commands.output import for_terminal
+from planesplit.delivery import percentile
+from planesplit.demo.scenario import Scenario
+from planesplit.demo.summary import NS_PER_MS, Summary
+
+REFRESH_S = 0.1
+METRICS_S = 0.5
+MIDDLE_COLUMNS = 38
+FRAME_LINES = 2  # a panel's border
+RECENT_LINES = 500
+
+
+async def show(scenario: Scenario) -> Summary:
+    """Play the scenario with a screen; cancelling leaves the terminal as it was."""
+    metrics: dict[str, float] = {}
+    console = Console()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_read_metrics, scenario, metrics)
+            nursery.start_soon(_refresh, live, scenario, metrics)
+            summary = await scenario.play()
+            nursery.cancel_scope.cancel()
+    return summary
+
+
+async def _refresh(live: Live, scenario: Scenario, metrics: Mapping[str, float]) -> None:
+    while True:
+        live.update(draw(scenario, metrics, live.console.height), refresh=True)
+        await trio.sleep(REFRESH_S)
+
+
+async def _read_metrics(scenario: Scenario, metrics: dict[str, float]) -> None:
+    while True:
+        try:
+            metrics.update(await scenario.split.metrics())
+        except httpx.HTTPError:
+            metrics.clear()
+        await trio.sleep(METRICS_S)
+
+
+def draw(scenario: Scenario, metrics: Mapping[str, float], height: int) -> RenderableType:
+    """Draw one picture of the scenario as it is now."""
+    rows = max(1, height - FRAME_LINES)
+    layout = Layout()
+    layout.split_row(
+        Layout(_panel("compute plane: what the agent sends", scenario.written(rows), "blue")),
+        Layout(Panel(_figures(scenario, metrics), title="tunnel"), size=MIDDLE_COLUMNS),
+        Layout(_panel("viewer: what arrives", _arrived(scenario, rows), "green")),
+    )
+    return layout
+
+
+def _arrived(scenario: Scenario, rows: int) -> list[str]:
+    return [line.text.rstrip("\n") for line in scenario.lines[-rows:]]
+
+
+def _panel(title: str, lines: Iterable[str], colour: str) -> Panel:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        text.append_text(Text.from_ansi(for_terminal(line)[:500]))
+        text.append("\n")
+    return Panel(text, title=title, border_style=colour)
+
+
+def _figures(scenario: Scenario, metrics: Mapping[str, float]) -> Table:
+    link, lines = scenario.split.link, scenario.lines[-RECENT_LINES:]
+    latencies = [(line.received_ns - line.at_ns) / NS_PER_MS for line in lines]
+    up = bool(metrics.get("relay_tunnels"))
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in (
+        ("state", "[green]up[/]" if up else "[red]down[/]"),
+        ("direction", "agent dials out"),
+        ("", ""),
+        ("lines delivered", f"{len(scenario.lines)}"),
+        ("latency p50", f"{percentile(latencies, 50):.1f} ms"),
+        ("latency p99", f"{percentile(latencies, 99):.1f} ms"),
+        ("", ""),
+        ("wire bytes", f"{link.forwarded_bytes:,}"),
+        ("payload bytes", f"{metrics.get(DOWN, 0):,.0f}"),
+        ("exchanges open", f"{metrics.get('relay_exchanges', 0):.0f}"),
+        ("", ""),
+        ("cuts", f"{link.cuts}"),
+        ("connections", f"{link.connections}"),
+        ("tails resumed", f"{metrics.get('relay_resumes_total', 0):.0f}"),
+        ("", ""),
+        ("run", scenario.run),
+        ("time", time.strftime("%H:%M:%S")),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+DOWN = 'relay_bytes_total{direction="down"}'
