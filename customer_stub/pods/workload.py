@@ -16,7 +16,6 @@ from customer_stub.pods.playback import Arguments, Piece, run_playback
 from customer_stub.produced import Stream
 
 HUGE_EVERY = 700  # in lines: rare enough that ordinary lines dominate, often enough for short runs
-BURST_LINES = 150
 PLAIN_BYTES = 200  # the line of the throughput figures, newline included
 _WORDS = ("epoch", "grad_norm", "größe", "学習率", "потеря", "λ=0.9", "✓ checkpoint", "🚀 step")
 _UNIT = "αβγ weights[0.125, -0.5] 数据 🧮 "
@@ -29,12 +28,13 @@ class Workload:
     """What to write.
 
     Args:
-        name: `training` mixes everything; `plain` is lines of 200 bytes; `burst` sends them 150 at
-            once; `huge` is lines of about `huge_bytes`; `binary` is invalid UTF-8.
+        name: `training` mixes everything; `plain` is lines of 200 bytes; `burst` sends them
+            `burst_lines` at once; `huge` is lines of about `huge_bytes`; `binary` is invalid UTF-8.
         seed: the same seed gives the same bytes.
         lines: how many lines.
         rate: lines per second; 0 means as fast as possible.
         huge_bytes: size of a huge line.
+        burst_lines: lines of a burst.
         exit_code: what the container ends with.
     """
 
@@ -43,6 +43,7 @@ class Workload:
     lines: int = 1000
     rate: float = 50.0
     huge_bytes: int = 2_097_152
+    burst_lines: int = 150
     exit_code: int = 0
 
 
@@ -57,7 +58,7 @@ def generate(workload: Workload) -> Iterator[Piece]:
     while number < workload.lines:
         huge = workload.name == "huge" or (workload.name == "training" and number >= next_huge)
         next_huge += HUGE_EVERY if huge else 0
-        block = [_huge(rng, workload.huge_bytes)] if huge else _block(workload.name, rng, number)
+        block = [_huge(rng, workload.huge_bytes)] if huge else _block(workload, rng, number)
         block = block[: workload.lines - number]
         burst_s = number * step_s  # all lines of a block are due with its first
         for stream, text in block:
@@ -94,20 +95,29 @@ def parse(arguments: list[str]) -> Workload:
     parser.add_argument("--lines", type=int, default=default.lines)
     parser.add_argument("--rate", type=float, default=default.rate)
     parser.add_argument("--huge-bytes", type=int, default=default.huge_bytes)
+    parser.add_argument("--burst-lines", type=_positive, default=default.burst_lines)
     parser.add_argument("--exit-code", type=int, default=default.exit_code, choices=range(256))
     return Workload(**vars(parser.parse_args(arguments)))
 
 
-def _block(name: str, rng: random.Random, number: int) -> list[Text]:
-    match name:
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _block(workload: Workload, rng: random.Random, number: int) -> list[Text]:
+    match workload.name:
         case "plain":
             return [_plain(rng)]
         case "burst":
-            return [_plain(rng) for _ in range(BURST_LINES)]
+            return [_plain(rng) for _ in range(workload.burst_lines)]
         case "binary":
             return [("stdout", rng.randbytes(rng.randrange(300)).replace(b"\n", b"\xff"))]
     (kind,) = rng.choices(_KINDS, _WEIGHTS)
-    return kind(rng, number)
+    repeats = workload.burst_lines if kind is _burst else 1
+    return [text for i in range(repeats) for text in kind(rng, number + i)]
 
 
 def _plain(rng: random.Random) -> Text:
@@ -151,7 +161,8 @@ def _traceback(rng: random.Random, _number: int) -> list[Text]:
 
 
 def _burst(rng: random.Random, number: int) -> list[Text]:
-    return [text for i in range(BURST_LINES) for text in _step(rng, number + i)]
+    """One line of a burst; `_block` repeats it."""
+    return _step(rng, number)
 
 
 def _blank(_rng: random.Random, _number: int) -> list[Text]:
