@@ -82,6 +82,7 @@ async def control_plane(
         threaded: False for simulated time (see Store).
         relay_transport: replaces the network on the way to the relay, in one process.
     """
+    failure = None  # raised outside the nursery, which would put it into an exception group
     store = Store(settings.db_file, threaded=threaded)
     try:
         await _bootstrap(store, settings, secrets, int(clock() * 1e9))
@@ -99,10 +100,15 @@ async def control_plane(
             relay = RelayClient(desk, link, policy, issuer, Reports(desk), assigner)
             nursery.start_soon(relay.run)
             nursery.start_soon(assigner.run)
-            yield ControlPlane(_asgi(desk, issuer, link), store, policy, link)
+            try:
+                yield ControlPlane(_asgi(desk, issuer, link), store, policy, link)
+            except Exception as error:
+                failure = error
             nursery.cancel_scope.cancel()
     finally:
         store.close()
+    if failure is not None:
+        raise failure
 
 
 def read_secrets(settings: ControlSettings) -> dict[str, str]:

@@ -21,11 +21,11 @@ MAX_PAUSE_S = 5.0  # a cluster that comes back is told at once; this is for what
 # What no repetition will change. NOT_FOUND and UNAVAILABLE are also a relay without that tunnel.
 _FINAL = frozenset(
     {
-        "invalid_argument",
+        "already_exists",
         "failed_precondition",
+        "invalid_argument",
         "permission_denied",
         "unimplemented",
-        "out_of_range",
     }
 )
 
@@ -92,30 +92,21 @@ class Assigner:
             if failure.code not in _FINAL:
                 raise RelayAway from None
             error = f"the cluster refused the task: {failure.code}"
-            await self._desk.store.call(runs.refused, run.key, error, self._desk.now_ns())
+            await self._desk.store.call(runs.failed, run.key, error, self._desk.now_ns())
             self._ended("run_refused", run)
         else:
             await self._desk.store.call(runs.assigned, run.key, self._desk.now_ns())
             self._desk.journal.event("run_assigned", org=run.key.org, run=run.key.run)
 
     async def _abort(self, run: Run) -> None:
-        if not run.offered_at:
-            await self._aborted(run)
-            return
-        request = wire.AbortRequest(action=_action(run.key), reason=run.abort_reason)
-        try:
-            await self._link.call(_scope(run), ABORT, request, wire.AbortResponse)
-        except RpcFailed as failure:
-            if failure.code not in _FINAL:
-                raise RelayAway from None
-            await self._aborted(run)
-            return
-        await self._desk.store.call(runs.abort_sent, run.key, self._desk.now_ns())
-        if not run.assigned_at:
-            # The offer was never acknowledged, so the agent may have had nothing to end or report.
-            await self._aborted(run)
-
-    async def _aborted(self, run: Run) -> None:
+        """End a run; that its cluster has acknowledged the abort ends it, whatever was running."""
+        if run.offered_at:
+            request = wire.AbortRequest(action=_action(run.key), reason=run.abort_reason)
+            try:
+                await self._link.call(_scope(run), ABORT, request, wire.AbortResponse)
+            except RpcFailed as failure:
+                if run.assigned_at or failure.code not in _FINAL:
+                    raise RelayAway from None
         await self._desk.store.call(runs.aborted, run.key, self._desk.now_ns())
         self._ended("run_aborted", run)
 
@@ -126,7 +117,7 @@ class Assigner:
 
 def _is_open(run: Run) -> bool:
     """Whether the cluster must still be told something."""
-    return not run.done and not (run.abort_sent_at if run.abort_at else run.assigned_at)
+    return not run.done and bool(run.abort_at or not run.assigned_at)
 
 
 def _scope(run: Run) -> Scope:

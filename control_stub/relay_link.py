@@ -108,7 +108,7 @@ class RelayLink:
         except (httpx.HTTPError, trio.TooSlowError):
             self._failed()
             raise RelayAway from None
-        self._note(response.headers.get("planesplit-relay", ""))
+        self._note(response.headers.get("planesplit-relay", ""), told=method == "PUT")
         if len(response.content) > MAX_ANSWER_BYTES:
             raise RelayAway
         return response
@@ -153,10 +153,11 @@ class RelayLink:
         if self._failures == 1:
             self._journal.event("relay_away")
 
-    def _note(self, boot: str) -> None:
+    def _note(self, boot: str, *, told: bool) -> None:
         self._up_at, self._failures = self._time(), 0
         if boot == self._boot or not _BOOT.fullmatch(boot):
             return
         self._boot = boot
         self._journal.event("relay_found", boot=boot)
-        self._notices.touch(POLICY)
+        if not told:
+            self._notices.touch(POLICY)

@@ -56,7 +56,10 @@ class Reports:
         now_ns = self._desk.now_ns()
         own = await self._desk.store.call(runs.record, reporter, events, now_ns)
         await self._desk.store.call(directory.set_healthy, *reporter, request.healthy)
-        for key in own:
+        gone: set[RunKey] = set()
+        if request.full:
+            gone = await self._desk.store.call(runs.lost, reporter, own, now_ns)
+        for key in own | gone:
             self._desk.notices.touch(key)
         accepted = sum(key in own for key, _ in events)
         self._desk.journal.event(
@@ -65,6 +68,7 @@ class Reports:
             cluster=request.cluster,
             events=len(request.phases),
             accepted=accepted,
+            lost=len(gone),
             full=request.full,
         )
         return wire.ReportResponse(accepted=accepted)

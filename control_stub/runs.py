@@ -10,6 +10,7 @@ from typing import NamedTuple
 from control_stub.phases import ABORTED, FAILED, QUEUED, Report
 
 ROOT_ACTION = "a0"
+LOST_AFTER_NS = 60_000_000_000  # a report may have been on its way while a run was assigned
 MAX_ATTEMPTS = 100  # an attempt is at most as many rows as there are phases
 
 
@@ -42,7 +43,6 @@ class Run:
     abort_at: int
     abort_by: str
     abort_reason: str
-    abort_sent_at: int
     error: str
     attempt: int
     phase: int
@@ -97,8 +97,8 @@ def open_runs(db: sqlite3.Connection, skip: Iterable[RunKey], limit: int) -> lis
     """Return runs that a cluster must still be told about, oldest first."""
     skipped = set(skip)
     rows = db.execute(
-        "SELECT * FROM runs WHERE done = 0 AND ((abort_at = 0 AND assigned_at = 0)"
-        " OR (abort_at > 0 AND abort_sent_at = 0)) ORDER BY created_at LIMIT ?",
+        "SELECT * FROM runs WHERE done = 0 AND (assigned_at = 0 OR abort_at > 0)"
+        " ORDER BY created_at LIMIT ?",
         (limit + len(skipped),),
     )
     found = (from_row(row) for row in rows.fetchall())
@@ -124,20 +124,19 @@ def request_abort(
         _update(db, key, abort_at=now_ns, abort_by=subject, abort_reason=reason, updated_at=now_ns)
 
 
-def abort_sent(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
-    """Note that the cluster has acknowledged an abort; its report ends the run."""
-    _update(db, key, abort_sent_at=now_ns)
-
-
 def aborted(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
-    """End a run that no cluster has."""
-    _merge(db, key, [Report(1, ABORTED, 0, now_ns)], now_ns)
+    """End a run that its cluster has, or never had, and will not go on with."""
+    run = get(db, key)
+    assert run is not None
+    _merge(db, key, [Report(run.attempt, ABORTED, 0, now_ns)], now_ns)
 
 
-def refused(db: sqlite3.Connection, key: RunKey, error: str, now_ns: int) -> None:
-    """End a run that its cluster will never accept."""
+def failed(db: sqlite3.Connection, key: RunKey, error: str, now_ns: int) -> None:
+    """End a run that its cluster does not accept or has lost."""
+    run = get(db, key)
+    assert run is not None
     _update(db, key, error=error)
-    _merge(db, key, [Report(1, FAILED, 0, now_ns)], now_ns)
+    _merge(db, key, [Report(run.attempt, FAILED, 0, now_ns)], now_ns)
 
 
 def record(
@@ -158,6 +157,25 @@ def record(
     for key in own:
         _merge(db, key, by_run[key], now_ns)
     return own
+
+
+def lost(
+    db: sqlite3.Connection, cluster: tuple[str, str], told: Iterable[RunKey], now_ns: int
+) -> set[RunKey]:
+    """End the runs that a cluster should have and that its full report does not name.
+
+    Args:
+        told: what the report names.
+    """
+    rows = db.execute(
+        "SELECT * FROM runs WHERE done = 0 AND org = ? AND cluster = ? AND assigned_at BETWEEN 1"
+        " AND ?",
+        (*cluster, now_ns - LOST_AFTER_NS),
+    )
+    gone = {run.key for run in map(from_row, rows.fetchall())} - set(told)
+    for key in gone:
+        failed(db, key, "the pod is gone", now_ns)
+    return gone
 
 
 def _belongs(db: sqlite3.Connection, key: RunKey, cluster: tuple[str, str]) -> bool:

@@ -8,6 +8,8 @@ a user wrote, and are stored; say so wherever residency is described.
 
 from __future__ import annotations
 
+VERSION = 1  # of the tables; there is no migration yet
+
 _IDENTIFIER = "TEXT NOT NULL CHECK (length({0}) <= 256 AND {0} NOT GLOB '*[^A-Za-z0-9._:@/*-]*')"
 _NUMBER = "INTEGER NOT NULL DEFAULT 0"
 _TIME = "INTEGER NOT NULL DEFAULT 0"  # nanoseconds since the epoch, 0 for never
@@ -81,7 +83,6 @@ TABLES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
             "abort_at": _TIME,
             "abort_by": _IDENTIFIER,
             "abort_reason": _TEXT,
-            "abort_sent_at": _TIME,
             "error": _TEXT,
             "attempt": _NUMBER,
             "phase": _NUMBER,
@@ -121,4 +122,4 @@ def statements() -> list[str]:
         parts = [f"{name} {kind.format(name)}" for name, kind in columns.items()]
         parts.append(f"PRIMARY KEY ({', '.join(key)})")
         made.append(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(parts)}) STRICT")
-    return [*made, *INDEXES]
+    return [*made, *INDEXES, f"PRAGMA user_version = {VERSION}"]

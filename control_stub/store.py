@@ -6,6 +6,7 @@ is one transaction.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -30,6 +31,9 @@ class Store:
         path: database file (made with mode 0600), or `:memory:`.
         threaded: False runs queries in line, as simulated time needs: a thread's real time would
             pass for no simulated time at all.
+
+    Raises:
+        OSError: the file cannot be used.
     """
 
     def __init__(self, path: str = MEMORY, *, threaded: bool = True) -> None:
@@ -39,12 +43,10 @@ class Store:
             os.close(os.open(Path(path), os.O_CREAT | os.O_RDWR, 0o600))
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
-        # Write-ahead log: 3.2k writes/s measured; NORMAL loses nothing but the last writes of a
-        # machine that crashes.
-        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"):
-            self._connection.execute(statement)
-        for statement in schema.statements():
-            self._connection.execute(statement)
+        try:
+            _prepare(self._connection)
+        except sqlite3.DatabaseError:
+            raise OSError(errno.EINVAL, "it is not a database of this version") from None
 
     async def call(
         self,
@@ -62,6 +64,18 @@ class Store:
     def close(self) -> None:
         """Close the database; no call may be running."""
         self._connection.close()
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    # Write-ahead log: 3.2k writes/s measured; NORMAL loses nothing but the last writes of a machine
+    # that crashes.
+    for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"):
+        connection.execute(statement)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version not in (0, schema.VERSION):
+        raise sqlite3.DatabaseError
+    for statement in schema.statements():
+        connection.execute(statement)
 
 
 def _transaction(

@@ -74,7 +74,9 @@ async def test_a_cluster_that_comes_back_is_told_at_once(autojump_clock: Any) ->
         assert trio.current_time() - came_back < 0.1
 
 
-@pytest.mark.parametrize("code", ["invalid_argument", "failed_precondition", "permission_denied"])
+@pytest.mark.parametrize(
+    "code", ["invalid_argument", "failed_precondition", "permission_denied", "already_exists"]
+)
 async def test_a_refused_run_fails(autojump_clock: Any, code: str) -> None:
     agent = Cluster()
     agent.answers = [_error(code, 400)]
@@ -131,17 +133,42 @@ async def test_an_assigned_run_is_aborted_by_its_cluster(autojump_clock: Any) ->
         alice = await cast.caller("alice")
         key = await alice.create("r")
         await until(lambda: bool(cast.events("run_assigned")))
-        await report(cast, event(key, RUNNING, 1))
-        agent.answers = [_error("unavailable"), (200, b"")]
+        await report(cast, event(key, RUNNING, 4))
+        agent.answers = [_error("unavailable"), _error("failed_precondition", 400), (200, b"")]
         await _abort(alice, key)
-        await until(lambda: len(agent.aborts) == 2)
-        assert agent.aborts == [("r", "enough")] * 2
-        assert await phase_of(alice, key) == RUNNING  # until the agent says that it has ended
-        await report(cast, event(key, ABORTED, 2))
+        assert await phase_of(alice, key) == RUNNING  # until the cluster has acknowledged
+        await until(lambda: bool(cast.events("run_aborted")))
+        assert agent.aborts == [("r", "enough")] * 3
+        await report(cast, event(key, RUNNING, 4), event(key, ABORTED, 7))
         details = await alice.details(key)
         assert details.status.phase == ABORTED
         assert details.abort_info.reason == "enough"
         assert details.abort_info.aborted_by.application.id.subject == "alice"
+
+
+async def test_a_run_that_ends_while_it_is_aborted_keeps_its_result(autojump_clock: Any) -> None:
+    agent = Cluster()
+    async with running(relay=FakeRelay(agent)) as cast:
+        alice = await cast.caller("alice")
+        key = await alice.create("r")
+        await until(lambda: bool(cast.events("run_assigned")))
+        await _abort(alice, key)
+        await until(lambda: bool(cast.events("run_aborted")))
+        await report(cast, event(key, SUCCEEDED, 5))
+        assert await phase_of(alice, key) == SUCCEEDED
+
+
+async def test_an_offer_that_was_never_answered_is_taken_back(autojump_clock: Any) -> None:
+    agent = Cluster()
+    agent.answers = [_error("unavailable"), _error("invalid_argument", 400)]
+    async with running(relay=FakeRelay(agent)) as cast:
+        alice = await cast.caller("alice")
+        key = await alice.create("r")
+        await until(lambda: bool(agent.runs))
+        await _abort(alice, key)
+        await until(lambda: bool(cast.events("run_aborted")))
+        assert (agent.runs, len(agent.aborts)) == (["r"], 1)
+        assert await phase_of(alice, key) == ABORTED
 
 
 async def test_a_run_that_no_cluster_heard_of_is_aborted_here(autojump_clock: Any) -> None:

@@ -148,6 +148,21 @@ async def test_reports_become_phases_of_runs(autojump_clock: Any) -> None:
         assert transitions == [(1, True), (RUNNING, True), (SUCCEEDED, True)]
 
 
+async def test_a_full_report_ends_the_runs_that_a_cluster_has_lost(autojump_clock: Any) -> None:
+    async with running() as cast:
+        alice = await cast.caller("alice")
+        key, other = await alice.create("lost"), await alice.create("there")
+        await until(lambda: len(cast.events("run_assigned")) == 2)
+        await trio.sleep(61)
+        await report(cast, event(other, RUNNING, 4))
+        assert await phase_of(alice, key) == phase_pb2.ACTION_PHASE_QUEUED
+        await report(cast, event(other, RUNNING, 4), full=True)
+        details = await alice.details(key)
+        assert details.status.phase == FAILED
+        assert details.error_info.message == "the pod is gone"
+        assert await phase_of(alice, other) == RUNNING
+
+
 async def test_a_failed_run_tells_its_exit_code(autojump_clock: Any) -> None:
     async with running() as cast:
         alice = await cast.caller("alice")
@@ -209,3 +224,9 @@ async def test_malformed_exchanges_are_answered(autojump_clock: Any) -> None:
         headers, _ = await cast.relay.exchange("acme", "c1", "/no.Service/Method", b"")
         assert headers["planesplit-status"] == "404"
         assert (await report(cast))[0] == "200"
+
+
+async def test_an_error_of_the_user_comes_out_as_it_was(autojump_clock: Any) -> None:
+    with pytest.raises(KeyError):
+        async with running():
+            raise KeyError

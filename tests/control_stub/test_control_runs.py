@@ -8,6 +8,7 @@ import pytest
 import trio
 from control_cast import (
     RUNS,
+    URL,
     Caller,
     RpcError,
     create_request,
@@ -16,7 +17,7 @@ from control_cast import (
     task_spec,
     until,
 )
-from flyteidl2.auth import identity_pb2
+from flyteidl2.auth import auth_service_pb2, identity_pb2
 from flyteidl2.cluster import payload_pb2 as cluster_wire
 from flyteidl2.common import identifier_pb2, list_pb2, phase_pb2
 from flyteidl2.core import literals_pb2
@@ -197,6 +198,12 @@ async def test_runs_are_listed_in_order_in_pages_and_by_filter(autojump_clock: A
         assert await _names(alice, filters=[mine]) == ["r3"]
         queued = by(function=by.VALUE_IN, field="phase", values=["1", "4"])
         assert await _names(alice, filters=[queued, mine]) == ["r3"]
+        late = by(
+            function=by.GREATER_THAN_OR_EQUAL,
+            field="created_at",
+            values=["2027-01-15T08:00:02+00:00"],  # the third run's second
+        )
+        assert await _names(alice, filters=[late]) == ["r4", "r3", "r2"]
         running_ones = by(function=by.EQUAL, field="phase", values=["4"])
         assert await _names(alice, filters=[running_ones]) == []
 
@@ -305,6 +312,36 @@ async def test_projects_are_those_that_the_caller_may_view(autojump_clock: Any) 
         one = project_wire.GetProjectRequest(id="p2")
         project = (await alice.call(PROJECTS, "GetProject", one)).project
         assert [domain.id for domain in project.domains] == ["development", "production"]
+
+
+async def test_unknown_projects_and_filters_are_refused(autojump_clock: Any) -> None:
+    async with running() as cast:
+        alice = await cast.caller("alice")
+        for method, request, code in (
+            ("GetProject", project_wire.GetProjectRequest(id="p9"), "not_found"),
+            (
+                "ListProjects",
+                project_wire.ListProjectsRequest(filters="eq(name, x)"),
+                "invalid_argument",
+            ),
+        ):
+            with pytest.raises(RpcError) as caught:
+                await alice.call(PROJECTS, method, request)
+            assert caught.value.code == code
+
+
+async def test_how_to_log_in_is_told_to_everybody(autojump_clock: Any) -> None:
+    async with running() as cast:
+        nobody, service = await cast.caller(), "flyteidl2.auth.AuthMetadataService"
+        metadata = await nobody.call(
+            service, "GetOAuth2Metadata", auth_service_pb2.GetOAuth2MetadataRequest()
+        )
+        assert metadata.token_endpoint == f"{URL}/oauth2/token"
+        client = await nobody.call(
+            service, "GetPublicClientConfig", auth_service_pb2.GetPublicClientConfigRequest()
+        )
+        assert list(client.scopes) == ["all"]
+        assert client.authorization_metadata_key == "authorization"
 
 
 async def test_identity_is_the_tokens(autojump_clock: Any) -> None:

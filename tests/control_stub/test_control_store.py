@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_stub import directory, runs, schema
-from control_stub.phases import RANKS, RUNNING, SUCCEEDED, Report
+from control_stub.phases import FAILED, RANKS, RUNNING, SUCCEEDED, Report
 from control_stub.runs import NewRun, RunKey
 from control_stub.settings import OrgSettings
 from control_stub.store import Store
@@ -215,6 +215,19 @@ async def test_a_failed_query_leaves_nothing_behind() -> None:
     store.close()
 
 
+@pytest.mark.parametrize("content", [b"not a database" * 100, None])
+def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "control.db"
+    if content is None:
+        connection = sqlite3.connect(path)
+        connection.execute("PRAGMA user_version = 99")
+        connection.close()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(OSError, match="not a database of this version"):
+        Store(str(path))
+
+
 async def test_threads_write_one_after_another(tmp_path: Path) -> None:
     path = tmp_path / "control.db"
     store = Store(str(path))
@@ -230,16 +243,32 @@ async def test_threads_write_one_after_another(tmp_path: Path) -> None:
 
 async def test_open_runs_are_those_a_cluster_must_hear_of() -> None:
     store = Store(threaded=False)
-    keys = [KEY._replace(run=name) for name in ("new", "told", "abort", "abort-told", "over")]
+    keys = [KEY._replace(run=name) for name in ("new", "told", "abort", "over")]
     for key in keys:
         await store.call(runs.create, NEW._replace(key=key), 1)
-    for key in keys[1:4]:
+    for key in keys[1:3]:
         await store.call(runs.assigned, key, 2)
-    for key in keys[2:4]:
-        await store.call(runs.request_abort, key, "alice", "", 3)
-    await store.call(runs.abort_sent, keys[3], 4)
-    await store.call(runs.aborted, keys[4], 5)
+    await store.call(runs.request_abort, keys[2], "alice", "", 3)
+    await store.call(runs.aborted, keys[3], 5)
     found = await store.call(runs.open_runs, [], 10)
     assert {run.key.run for run in found} == {"new", "abort"}
     assert [r.key.run for r in await store.call(runs.open_runs, [keys[0]], 10)] == ["abort"]
     store.close()
+
+
+def test_a_full_report_ends_what_it_does_not_name(db: sqlite3.Connection) -> None:
+    minute = 60_000_000_000
+    named, lost, fresh, elsewhere = (KEY._replace(run=name) for name in ("n", "l", "f", "e"))
+    for key in (named, lost, fresh, elsewhere):
+        cluster = "c2" if key == elsewhere else "c1"
+        runs.create(db, NEW._replace(key=key, cluster=cluster), 0)
+        runs.assigned(db, key, 5 * minute if key == fresh else 1)
+    assert runs.lost(db, CLUSTER, {named}, 5 * minute) == {lost}
+    assert runs.lost(db, CLUSTER, {named}, 5 * minute) == set()
+    run = runs.get(db, lost)
+    assert run is not None
+    assert (run.phase, run.error) == (FAILED, "the pod is gone")
+    for key in (named, fresh, elsewhere):
+        run = runs.get(db, key)
+        assert run is not None
+        assert not run.done
