@@ -20,13 +20,15 @@ from planesplit.split.directory import Directory, private_directory
 from planesplit.split.flyte_config import write_flyte_config
 from planesplit.split.link import Ending, Link
 from planesplit.split.options import DEMO_CLIENT, SplitOptions
-from planesplit.split.processes import Processes
+from planesplit.split.plane import LAST_LINES, PlaneFailed
+from planesplit.split.processes import AGENT, Processes
 from planesplit.split.ring import Ring
 from planesplit.tail import Line
 from planesplit.viewer import ROOT_ACTION, RunStatus, Viewer, open_viewer
 from planesplit.workloads import container
 
 METRICS_S = 5.0
+HEAL_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Split:
         self._context: AbstractAsyncContextManager[None] | None = None
         self._files: Directory
         self._processes: Processes
+        self._ops: httpx.AsyncClient
         self.viewer: Viewer
         self.ready: Ready
 
@@ -125,6 +128,20 @@ class Split:
         """Let a frozen plane go on (SIGCONT)."""
         self._processes.thaw(plane)
 
+    async def heal(self) -> None:
+        """Undo faults: the link passes everything, every plane runs, the tunnel is open.
+
+        Raises:
+            PlaneFailed: a plane does not come back, or the tunnel does not open in `ready_s`.
+        """
+        await self._processes.heal()
+        with trio.move_on_after(self.options.ready_s):
+            while not await self._tunnel_count():  # noqa: ASYNC110 - another process
+                await trio.sleep(HEAL_POLL_S)
+            return
+        lines = self.journal(AGENT).lines[-LAST_LINES:]
+        raise PlaneFailed(AGENT, "did not come back to the relay", lines)
+
     def cut(self, ending: Ending = "reset") -> int:
         """Cut the tunnel's TCP connection; return how many connections that were."""
         return self.link.cut(ending)
@@ -183,10 +200,15 @@ class Split:
         Raises:
             httpx.HTTPError: the relay is away.
         """
-        async with httpx.AsyncClient(trust_env=False, timeout=METRICS_S) as http:
-            answer = await http.get(f"{self.ready.urls.ops}/metrics")
+        answer = await self._ops.get(f"{self.ready.urls.ops}/metrics")
         samples = (line.rpartition(" ") for line in answer.text.splitlines() if line[:1] != "#")
         return {name: float(value) for name, _, value in samples}
+
+    async def _tunnel_count(self) -> int:
+        try:
+            return int((await self.metrics())["relay_tunnels"])
+        except (httpx.HTTPError, KeyError):
+            return 0
 
     def _pod_directory(self, run: str, attempt: int = 1) -> Path:
         place = self.options.place
@@ -203,7 +225,7 @@ class Split:
                     async with _stopping(self._processes):
                         await self._processes.start()
                         self.ready = self._describe()
-                        async with open_viewer(self.ready) as self.viewer:
+                        async with open_viewer(self.ready) as self.viewer, _ops_http() as self._ops:
                             yield
                     nursery.cancel_scope.cancel()
             except BaseExceptionGroup as group:
@@ -230,6 +252,10 @@ class Split:
             ca_file=files.ca_file,
             credentials=login,
         ).write(files.path / "ready.json")
+
+
+def _ops_http() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, verify=False, timeout=METRICS_S)  # noqa: S501 - http
 
 
 @asynccontextmanager

@@ -99,6 +99,12 @@ class Link:
         """Let everything through again, in order."""
         self._thawed.set()
 
+    def heal(self) -> None:
+        """Let everything through, at once; connections stay."""
+        self._cut_at = math.inf
+        self.delay_s, self.refusing = 0.0, False
+        self.thaw()
+
     async def _forward(self, agent: trio.SocketStream) -> None:
         async with agent:
             self.connections += 1

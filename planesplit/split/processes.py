@@ -111,6 +111,14 @@ class Processes:
         """SIGCONT."""
         self._named(plane).signal(signal.SIGCONT)
 
+    async def heal(self) -> None:
+        """Let the link pass everything; thaw and restart what needs it."""
+        self.link.heal()
+        for name, plane in list(self.planes.items()):
+            self.thaw(name)
+            if plane.returncode is not None:
+                await self._start(name)
+
     async def stop(self) -> None:
         """Stop every plane in order, all at once; what does not end in `stop_s` is killed."""
         async with trio.open_nursery() as nursery:
