@@ -108,7 +108,7 @@ class LogLimits:
         3.0, low=0.0, high=60.0, why="an assignment that is under way when somebody looks already"
     )
     index_interval_s: float = setting(
-        2.0, low=0.1, high=60.0, why="kubelet rotates at most every 10 s: no rotation is missed"
+        0.5, low=0.1, high=60.0, why="kubelet looks at sizes every 10 s: no rotation is missed"
     )
     max_tails: int = setting(
         256, low=1, high=10_000, why="bounds memory: each may hold two lines of line_max_bytes"

@@ -4,91 +4,21 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import trio
 from crilog import CriLog, records
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from viewing import Viewer, rows
 
 from compute_agent.logs import batch
 from compute_agent.logs.batch import UNIT_BYTES
-from compute_agent.logs.cursor import Cursor
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.logs.options import TailOptions
-from compute_agent.logs.tail import Source, Tail
 from compute_agent.settings import LogLimits
-
-ALL = TailOptions()
-LIMITS = LogLimits()
-
-
-class Viewer:
-    """Tails a log like the service does, but at once, and can lose the connection anywhere."""
-
-    def __init__(self, log: CriLog, *, index=None, limits=LIMITS, options=ALL, uid="uid"):
-        self.root = log.directory.parent.parent
-        self.index = index or OffsetIndex(self.root, None, log.kept)
-        self.limits, self.options = limits, options
-        self.source = Source("c1", "ns", "pod", "main", uid, "a0-1", log.directory)
-        self.units: list[tuple[str, bytes]] = []
-        self.originators: list[int] = []
-        self.times: list[int] = []
-        self.tail: Tail | None = None
-
-    def open(self, cursor: bytes = b"") -> Viewer:
-        if self.tail is not None:
-            self.tail.__exit__(None, None, None)
-        at = Cursor.decode(cursor) if cursor else None
-        self.tail = trio.run(Tail.start, self.source, self.index, self.limits, self.options, at)
-        return self
-
-    def read(self) -> Viewer:
-        if self.tail is None:
-            self.open()
-        while self.tail.read():
-            self._take(self.tail.take_full())
-        self.flush()
-        return self
-
-    def flush(self) -> None:
-        self._take(self.tail.take_full())
-        if self.tail.held_bytes:
-            self._take([self.tail.flush()])
-
-    def finish(self) -> Viewer:
-        self.read()
-        self.tail.finish()
-        self.flush()
-        return self
-
-    def resume(self) -> Viewer:
-        """The connection is lost; what was delivered is known by the last cursor."""
-        return self.open(self.units[-1][1] if self.units else b"")
-
-    @property
-    def text(self) -> str:
-        return "".join(text for text, _ in self.units)
-
-    @property
-    def lines(self) -> list[str]:
-        return self.text.splitlines(keepends=True)
-
-    def _take(self, units) -> None:
-        for message, cursor in units:
-            lines = message.logs[0].lines
-            assert 5 + message.ByteSize() <= batch.UNIT_BYTES
-            assert len(cursor) <= 1024
-            self.units.append(("".join(line.message for line in lines), cursor))
-            self.originators += [line.originator for line in lines]
-            self.times += [line.timestamp.ToNanoseconds() for line in lines]
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> CriLog:
     return CriLog(tmp_path)
-
-
-def rows(data: bytes) -> list[bytes]:
-    return [row + b"\n" for row in data.split(b"\n")[:-1]]
 
 
 def numbered(first: int, last: int) -> list[bytes]:
@@ -239,90 +169,6 @@ def test_rotation_while_following(log: CriLog):
     assert viewer.read().text.encode() == expected
 
 
-def test_deleted_while_nobody_read_is_told_with_the_number_of_bytes(log: CriLog):
-    viewer = Viewer(log)
-    log.write(b"first")
-    first = viewer.read().index
-    per_file = log.written
-    for n in range(7):
-        log.rotate()
-        log.write(b"%05d" % n)
-        list(first.scan())
-    assert "first" in viewer.text
-    later = Viewer(log, index=first).read()
-    gap = f"[planesplit] log gap: {3 * per_file} bytes of the output is no longer kept\n"
-    assert later.text == gap + "00002\n00003\n00004\n00005\n00006\n"
-    assert later.originators[0] == 2
-
-
-def test_deleted_while_a_tail_stood_still_is_told(log: CriLog):
-    viewer = Viewer(log)
-    log.write(b"first")
-    viewer.read()
-    per_file = log.written
-    for n in range(8):
-        log.rotate()
-        log.write(b"%05d" % n)
-        list(viewer.index.scan())
-    gap = f"[planesplit] log gap: {3 * per_file} bytes of the output is no longer kept\n"
-    assert viewer.read().lines == ["first\n", gap, *(f"{n:05d}\n" for n in range(3, 8))]
-    assert Viewer(log).open(viewer.units[-1][1]).read().text == "", "and told once"
-
-
-def test_deleted_while_the_agent_was_down_is_told_as_unknown(log: CriLog):
-    for n in range(7):
-        log.write(b"%05d" % n)
-        log.rotate()
-    log.write(b"last")
-    viewer = Viewer(log).read()
-    gap = "[planesplit] log gap: an unknown part of the output is no longer kept\n"
-    assert viewer.lines == [gap, "00003\n", "00004\n", "00005\n", "00006\n", "last\n"]
-
-
-def test_offsets_survive_a_restart_of_the_agent(log: CriLog, tmp_path: Path):
-    state = tmp_path / "offsets.json"
-    for n in range(7):
-        log.write(b"%05d" % n)
-        list(OffsetIndex(tmp_path, state, log.kept).scan())
-        log.rotate()
-    index = OffsetIndex(tmp_path, state, log.kept)
-    listing = index.listing(log.directory, 0)
-    assert listing.exact
-    assert listing.files[-1].base == log.written
-    assert "0000" not in state.read_text().replace("20250101-0000", "").replace(".0000", "")
-
-
-def test_resume_with_a_lost_index_finds_the_place_by_the_file(log: CriLog):
-    viewer = Viewer(log)
-    for n in range(6):
-        log.write(b"%05d" % n)
-        viewer.read()
-        log.rotate()
-    log.write(b"more")
-    fresh = Viewer(log, index=OffsetIndex(viewer.root, None, log.kept))
-    assert fresh.open(viewer.units[-2][1]).read().text == "00005\nmore\n"
-
-
-def test_resume_after_all_of_the_known_files_are_gone(log: CriLog):
-    log.write(b"first")
-    viewer = Viewer(log).read()
-    for n in range(7):
-        log.rotate()
-        log.write(b"%05d" % n)
-    text = viewer.resume().read().text
-    assert "unknown part" in text
-    assert text.endswith("00002\n00003\n00004\n00005\n00006\n")
-
-
-def test_damaged_state_file_counts_as_none(log: CriLog, tmp_path: Path):
-    state = tmp_path / "offsets.json"
-    state.write_text('{"logs": 7}')
-    log.write(b"x")
-    index = OffsetIndex(tmp_path, state, log.kept)
-    list(index.scan())
-    assert OffsetIndex(tmp_path, state, log.kept).listing(log.directory, 0).files
-
-
 def test_restarts_follow_each_other(tmp_path: Path):
     lives = [CriLog(tmp_path, restart=n) for n in range(3)]
     lives[0].write(b"one")
@@ -369,14 +215,6 @@ def test_last_lines_begin_with_whole_lines_of_both_streams(log: CriLog):
     assert viewer.text == "o" * 40_000 + "\n"
     both = Viewer(log, options=TailOptions(lines=2)).read()
     assert both.text == "e" * 20_000 + "\n" + "o" * 40_000 + "\n"
-
-
-def test_cursor_of_another_pod_is_told_and_starts_anew(log: CriLog):
-    log.write(b"x")
-    other = Viewer(log, uid="other").read()
-    text = Viewer(log).open(other.units[-1][1]).read().text
-    assert "gap" in text
-    assert text.endswith("x\n")
 
 
 contents = st.binary(max_size=300).map(lambda data: data.replace(b"\n", b"?"))

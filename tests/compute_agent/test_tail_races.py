@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from crilog import CriLog, records
-from test_tail import Viewer, rows
+from viewing import Viewer, rows
 
 from compute_agent.logs import index as index_module
 from compute_agent.logs.index import OffsetIndex

@@ -1,0 +1,108 @@
+"""Output that is no longer kept is told, never passed over; and only what is missing is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from crilog import CriLog
+from viewing import Viewer
+
+from compute_agent.logs.index import OffsetIndex
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> CriLog:
+    return CriLog(tmp_path)
+
+
+def test_deleted_while_nobody_read_is_told_with_the_number_of_bytes(log: CriLog):
+    viewer = Viewer(log)
+    log.write(b"first")
+    first = viewer.read().index
+    per_file = log.written
+    for n in range(7):
+        log.rotate()
+        log.write(b"%05d" % n)
+        list(first.scan())
+    assert "first" in viewer.text
+    later = Viewer(log, index=first).read()
+    gap = f"[planesplit] log gap: {3 * per_file} bytes of the output is no longer kept\n"
+    assert later.text == gap + "00002\n00003\n00004\n00005\n00006\n"
+    assert later.originators[0] == 2
+
+
+def test_deleted_while_a_tail_stood_still_is_told(log: CriLog):
+    viewer = Viewer(log)
+    log.write(b"first")
+    viewer.read()
+    per_file = log.written
+    for n in range(8):
+        log.rotate()
+        log.write(b"%05d" % n)
+        list(viewer.index.scan())
+    gap = f"[planesplit] log gap: {3 * per_file} bytes of the output is no longer kept\n"
+    assert viewer.read().lines == ["first\n", gap, *(f"{n:05d}\n" for n in range(3, 8))]
+    assert Viewer(log).open(viewer.units[-1][1]).read().text == "", "and told once"
+
+
+def test_deleted_while_the_agent_was_down_is_told_as_unknown(log: CriLog):
+    for n in range(7):
+        log.write(b"%05d" % n)
+        log.rotate()
+    log.write(b"last")
+    viewer = Viewer(log).read()
+    gap = "[planesplit] log gap: an unknown part of the output is no longer kept\n"
+    assert viewer.lines == [gap, "00003\n", "00004\n", "00005\n", "00006\n", "last\n"]
+
+
+def test_offsets_survive_a_restart_of_the_agent(log: CriLog, tmp_path: Path):
+    state = tmp_path / "offsets.json"
+    for n in range(7):
+        log.write(b"%05d" % n)
+        list(OffsetIndex(tmp_path, state, log.kept).scan())
+        log.rotate()
+    index = OffsetIndex(tmp_path, state, log.kept)
+    listing = index.listing(log.directory, 0)
+    assert listing.exact
+    assert listing.files[-1].base == log.written
+    assert "0000" not in state.read_text().replace("20250101-0000", "").replace(".0000", "")
+
+
+def test_resume_with_a_lost_index_finds_the_place_by_the_file(log: CriLog):
+    viewer = Viewer(log)
+    for n in range(6):
+        log.write(b"%05d" % n)
+        viewer.read()
+        log.rotate()
+    log.write(b"more")
+    fresh = Viewer(log, index=OffsetIndex(viewer.root, None, log.kept))
+    assert fresh.open(viewer.units[-2][1]).read().text == "00005\nmore\n"
+
+
+def test_resume_after_all_of_the_known_files_are_gone(log: CriLog):
+    log.write(b"first")
+    viewer = Viewer(log).read()
+    for n in range(7):
+        log.rotate()
+        log.write(b"%05d" % n)
+    text = viewer.resume().read().text
+    assert "unknown part" in text
+    assert text.endswith("00002\n00003\n00004\n00005\n00006\n")
+
+
+def test_damaged_state_file_counts_as_none(log: CriLog, tmp_path: Path):
+    state = tmp_path / "offsets.json"
+    state.write_text('{"logs": 7}')
+    log.write(b"x")
+    index = OffsetIndex(tmp_path, state, log.kept)
+    list(index.scan())
+    assert OffsetIndex(tmp_path, state, log.kept).listing(log.directory, 0).files
+
+
+def test_cursor_of_another_pod_is_told_and_starts_anew(log: CriLog):
+    log.write(b"x")
+    other = Viewer(log, uid="other").read()
+    text = Viewer(log).open(other.units[-1][1]).read().text
+    assert "gap" in text
+    assert text.endswith("x\n")
