@@ -1,10 +1,12 @@
-"""Certificates for the tunnel's tests; Hypothesis, repeatable and writing nothing to disk."""
+"""Certificates for the tunnel's tests; Hypothesis and trio's scheduler made repeatable."""
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import HealthCheck, settings
 from wires import Contexts
 
@@ -18,6 +20,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("deterministic")
+
+
+@pytest.fixture(autouse=True)
+def repeatable_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run tasks in an order that is random and the same every time (trio's private names)."""
+    run = trio._core._run
+    monkeypatch.setattr(run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
+    monkeypatch.setattr(run, "_r", random.Random(1))
 
 
 @pytest.fixture(scope="session")

@@ -158,7 +158,7 @@ async def in_memory(use: Use, rng: random.Random, cut: bool) -> None:
 
 async def in_websocket(use: Use, rng: random.Random, cut: bool) -> None:
     """A WebSocket that is cut after a random number of bytes, perhaps while shaking hands."""
-    fuse = Fuse(int(rng.expovariate(1 / 1_500)) if cut else sys.maxsize)
+    fuse = Fuse(int(rng.expovariate(1 / 2_500)) if cut else sys.maxsize)
     one, two = memory_stream_pair()
     ends: list[Transport] = []
     try:
