@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import time
@@ -61,14 +62,16 @@ class Journal:
         """Log an event.
 
         Raises:
-            ValueError: a name or text that is no identifier (so it might be payload).
+            ValueError: a name or text that is no identifier (so it might be payload), or a number
+                that JSON does not know.
             TypeError: a value that is neither number nor text.
         """
         if not _NAME.fullmatch(name):
             raise ValueError("an event's name is a lower-case identifier")
         for key, value in values.items():
             _check(key, value)
-        record = {"t": round(self._clock(), 6), "plane": self._plane, "event": name, **values}
+        head: dict[str, Value] = {"t": round(self._clock(), 6), "plane": self._plane, "event": name}
+        record = head | values | head  # no value takes the place of what every line says
         self._write(json.dumps(record, separators=(",", ":")) + "\n")
 
 
@@ -78,6 +81,8 @@ def _check(key: str, value: object) -> None:
             raise ValueError(f"journal value '{key}' is not an identifier")
     elif not isinstance(value, (int, float)):
         raise TypeError(f"journal value '{key}' must be a number or an identifier")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"journal value '{key}' is not a finite number")
 
 
 def tame_loggers() -> None:
