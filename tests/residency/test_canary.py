@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from planesplit.canary import Canary
 
-WAYS = {
+WAYS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda s: s,
     "utf-16": lambda s: s.decode().encode("utf-16-le"),
     "reversed": lambda s: s[::-1],
