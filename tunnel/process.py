@@ -17,6 +17,9 @@ import trio
 from tunnel.settings import SettingError
 
 USAGE_EXIT = 2
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_early: list[int] = []
 
 
 def load_config(path: str | Path) -> dict[str, Any]:
@@ -42,11 +45,22 @@ def announce(**fields: object) -> None:
 
 async def until_signalled() -> int:
     """Wait for SIGTERM or SIGINT and return its number; a second one ends the process at once."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        number = await anext(aiter(signals))
-    for again in (signal.SIGTERM, signal.SIGINT):  # trio has just put the old handlers back
-        signal.signal(again, _leave)
+    with trio.open_signal_receiver(*SIGNALS) as signals:
+        number = _early.pop() if _early else await anext(aiter(signals))
+    _handle(_leave)  # trio has just put the old handlers back
     return number
+
+
+def _handle(handler: Callable[[int, object], None]) -> None:
+    for number in SIGNALS:
+        signal.signal(number, handler)
+
+
+def _remember(number: int, frame: object) -> None:
+    """Keep a signal that comes before anybody waits for one, so that it is graceful too."""
+    if _early:
+        _leave(number, frame)
+    _early.append(number)
 
 
 def _leave(number: int, _frame: object) -> None:
@@ -61,6 +75,7 @@ def main(plane: str, purpose: str, start: Callable[[dict[str, Any]], int]) -> in
     parser = argparse.ArgumentParser(prog=f"python -m {plane}", description=purpose)
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML configuration file")
     options = parser.parse_args()
+    _handle(_remember)
     try:
         return start(load_config(options.config))
     except SettingError as error:

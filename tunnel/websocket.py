@@ -12,7 +12,6 @@ from contextlib import suppress
 
 import trio
 from websockets.client import ClientProtocol
-from websockets.exceptions import WebSocketException
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 from websockets.http11 import Request
@@ -176,11 +175,7 @@ async def accept_websocket(
 
 async def _read_request(transport: WebSocketTransport, protocol: ServerProtocol) -> Request:
     while True:
-        data = await transport._read()
-        try:
-            protocol.receive_data(data)
-        except (WebSocketException, EOFError):
-            protocol.handshake_exc = None
+        protocol.receive_data(await transport._read())
         for event in protocol.events_received():
             assert isinstance(event, Request)
             return event

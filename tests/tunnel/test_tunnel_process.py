@@ -6,12 +6,13 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tunnel.process import announce, load_config, main
+from tunnel.process import SIGNALS, announce, load_config, main
 from tunnel.settings import SettingError
 
 PLANE = """
@@ -57,6 +58,15 @@ def test_configuration_that_is_none(content: bytes, tmp_path: Path) -> None:
         load_config(file)
     with pytest.raises(SettingError, match="No such file"):
         load_config(tmp_path / "absent.toml")
+
+
+@pytest.fixture(autouse=True)
+def own_signal_handlers() -> Iterator[None]:
+    """Put back what `main` changes."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run_main(argv: list[str], start: Any, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -111,3 +121,13 @@ def test_one_signal_is_graceful_and_a_second_is_at_once(
             if linger:
                 process.send_signal(number)
             assert process.wait(5) == (128 + number if linger else 0)
+
+
+@pytest.mark.parametrize(("times", "code"), [(1, 0), (2, 128 + signal.SIGTERM)])
+def test_a_signal_before_anybody_waits_counts(times: int, code: int, tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("")
+    early = f"import os, signal; [os.kill(os.getpid(), signal.SIGTERM) for _ in range({times})]"
+    plane = PLANE.replace("LINGER", "False").replace("announce(port=7)", early)
+    command = [sys.executable, "-c", plane, "--config", str(config)]
+    assert subprocess.run(command, check=False, timeout=10).returncode == code
