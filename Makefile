@@ -8,7 +8,7 @@ FLYTE_READY := $(FLYTE)/.ready
 export PLANESPLIT_FLYTE ?= $(CURDIR)/$(FLYTE)/bin/flyte
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/$(VENV)/hypothesis
 
-.PHONY: help demo test unit integration check lint types contracts coverage perf perf-smoke proto lock clean
+.PHONY: help demo test unit integration check lint types contracts coverage perf perf-smoke proto settings lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -e 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ perf-smoke: $(READY)  ## the same, short; asserts ratios
 proto: $(READY)  ## regenerate tunnel/messages/*_pb2.py
 	@$(BIN)/pip install --quiet grpcio-tools==1.85.1
 	@cd tunnel/messages && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. planesplit_v1.proto
+
+settings: $(READY)  ## write docs/settings.md from the code
+	@$(BIN)/python tests/house/settings_page.py > docs/settings.md
 
 lock: $(READY)  ## write requirements.lock from what .venv holds
 	@$(BIN)/pip freeze --exclude-editable --exclude grpcio-tools --exclude grpcio > requirements.lock

@@ -1,0 +1,70 @@
+"""Writes docs/settings.md from the settings' own defaults, bounds and reasons."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from compute_agent.settings import (
+    AgentSettings,
+    BackoffLimits,
+    ClusterLimits,
+    DialLimits,
+    LogLimits,
+    ReportLimits,
+)
+from control_stub.settings import ControlSettings, HttpLimits, Limits
+from customer_stub.settings import CustomerSettings
+from planesplit.split.options import SplitOptions
+from relay.settings import RelaySettings
+from tunnel.settings import TunnelSettings, describe
+
+GROUPS: list[tuple[str, type]] = [
+    ("Tunnel, both ends: `[tunnel]`", TunnelSettings),
+    ("Relay: `[limits]`", RelaySettings),
+    ("Agent", AgentSettings),
+    ("Agent: `[dial]`", DialLimits),
+    ("Agent: `[backoff]`", BackoffLimits),
+    ("Agent: `[logs]`", LogLimits),
+    ("Agent: `[kubernetes]`", ClusterLimits),
+    ("Agent: `[reports]`", ReportLimits),
+    ("Control plane", ControlSettings),
+    ("Control plane: `[http]`", HttpLimits),
+    ("Control plane: `[limits]`", Limits),
+    ("Customer's infrastructure", CustomerSettings),
+    ("A split (`SplitOptions`)", SplitOptions),
+]
+HEAD = """# Settings
+
+Every limit has a name, a default, bounds and a reason. A value out of bounds is refused at start
+with the name, the value and the bounds. This page is written by `make settings`; a test compares it
+with the code.
+"""
+
+
+def page() -> str:
+    """Return the page's text."""
+    return HEAD + "".join(_group(title, cls) for title, cls in GROUPS)
+
+
+def _group(title: str, cls: type) -> str:
+    rows = "".join(
+        f"| `{s['name']}` | {_number(s['default'])} | {_number(s['low'])} | {_number(s['high'])} "
+        f"| {s['why']} |\n"
+        for s in describe(cls)
+    )
+    if not rows:
+        return ""
+    return (
+        f"\n## {title}\n\n| setting | default | least | most | why |\n|---|---|---|---|---|\n{rows}"
+    )
+
+
+def _number(value: object) -> str:
+    if value is None or value is dataclasses.MISSING:
+        return "-"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
