@@ -14,6 +14,7 @@ from wires import (
     read_all,
     refuse_all,
     relay_session,
+    sit,
     tunnel,
     websocket_pair,
 )
@@ -26,12 +27,6 @@ from tunnel.payload import Payload
 from tunnel.stream import Stream
 
 GIVE_UP_S = 10.0  # half-open detection, on either side
-
-
-async def sit(stream: Stream) -> None:
-    """Answer and do nothing."""
-    stream.head(ANSWER)
-    await trio.sleep_forever()
 
 
 # Coming up.

@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 import trio.testing
-from cast import AGENT, RELAY, SETTINGS, TOKEN, VALID_S
+from cast import AGENT, ANSWER, RELAY, SETTINGS, TOKEN, VALID_S
 
 from planesplit.pki import Authority
 from tunnel.events import Closed, Data, End, Event, Mark, Reset
@@ -202,3 +202,34 @@ def body(events: list[Event]) -> bytes:
 def cursors(events: list[Event]) -> list[bytes]:
     """The marks among events."""
     return [event.cursor for event in events if isinstance(event, Mark)]
+
+
+# What ends do with a stream.
+
+BLOB = bytes(range(256)) * 4096
+
+
+async def echo(stream: Stream) -> None:
+    """Answer with the request's body."""
+    stream.head(ANSWER)
+    await stream.send(body(await read_all(stream)))
+    stream.mark(stream.cursor)
+    stream.end()
+
+
+async def pour(stream: Stream) -> None:
+    """Send without end."""
+    stream.head(ANSWER)
+    while True:
+        await stream.send(BLOB[:65_536])
+
+
+async def sit(stream: Stream) -> None:
+    """Answer and do nothing."""
+    stream.head(ANSWER)
+    await trio.sleep_forever()
+
+
+async def settled() -> None:
+    """Let everything happen that can happen without time passing."""
+    await trio.testing.wait_all_tasks_blocked(0.001)
