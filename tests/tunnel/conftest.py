@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import trio
+import wires
 from hypothesis import HealthCheck, settings
-from wires import Contexts
 
 from planesplit.pki import Authority
 
@@ -30,7 +30,14 @@ def repeatable_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_r", random.Random(1))
 
 
+@pytest.fixture(params=["memory", "websocket"])
+def either_wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test over a link in memory and over a WebSocket on streams in memory."""
+    makers = {"memory": wires.memory_pair, "websocket": wires.plain_websocket_pair}
+    monkeypatch.setattr(wires, "default_ends", makers[request.param])
+
+
 @pytest.fixture(scope="session")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> wires.Contexts:
     """TLS contexts with certificates of a private authority."""
-    return Contexts.of(Authority(Path(tmp_path_factory.mktemp("authority")) / "pki"))
+    return wires.Contexts.of(Authority(Path(tmp_path_factory.mktemp("authority")) / "pki"))

@@ -20,7 +20,6 @@ from wires import (
     settled,
     sit,
     tunnel,
-    websocket_pair,
 )
 
 from tunnel.errors import Code, LocalError, StreamReset
@@ -28,6 +27,8 @@ from tunnel.events import End, Head
 from tunnel.payload import Payload
 from tunnel.scheduler import MAX_CONTROL_FRAMES
 from tunnel.stream import Stream
+
+pytestmark = pytest.mark.usefixtures("either_wire")
 
 
 async def ask(pair: Tunnel, data: bytes) -> bytes:
@@ -53,11 +54,6 @@ async def test_an_exchange(size: int, autojump_clock: MockClock) -> None:
     async with tunnel(echo) as pair:
         assert await ask(pair, BLOB[:size]) == BLOB[:size]
         assert pair.relay.granted_bytes == pair.agent.granted_bytes == 0
-
-
-async def test_exchanges_over_websocket(autojump_clock: MockClock) -> None:
-    async with tunnel(echo, relay_handler=echo, ends=await websocket_pair()) as pair:
-        assert await ask(pair, BLOB) == BLOB
 
 
 async def test_the_handler_sees_the_request(autojump_clock: MockClock) -> None:

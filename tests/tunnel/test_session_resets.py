@@ -22,6 +22,8 @@ from tunnel.errors import Code, StreamReset
 from tunnel.events import End, Head, Reset
 from tunnel.stream import Stream
 
+pytestmark = pytest.mark.usefixtures("either_wire")
+
 
 async def test_a_reset_cancels_the_handler(autojump_clock: MockClock) -> None:
     cancelled = trio.Event()

@@ -90,6 +90,20 @@ async def websocket_pair() -> Ends:
     return await websocket_over(*trio.testing.memory_stream_pair())
 
 
+async def memory_pair() -> tuple[Ends, MemoryLink | None]:
+    """Transports in memory, and the link between them."""
+    near, far, link = memory_transport_pair()
+    return (near, far), link
+
+
+async def plain_websocket_pair() -> tuple[Ends, MemoryLink | None]:
+    """The same for a WebSocket, which has no link."""
+    return await websocket_pair(), None
+
+
+default_ends = memory_pair  # what `tunnel` uses; a fixture changes it
+
+
 async def drained(transport: Transport, count: int) -> list[bytes]:
     """Receive `count` frames."""
     frames: list[bytes] = []
@@ -167,8 +181,7 @@ async def tunnel(
     """An established tunnel, by default in memory; it is closed at the end of the block."""
     link = None
     if ends is None:
-        *both, link = memory_transport_pair()
-        ends = both[0], both[1]
+        ends, link = await default_ends()
     agent = agent_session(ends[0], settings)
     relay = relay_session(ends[1], settings, authenticate)
     async with trio.open_nursery() as nursery:
