@@ -34,7 +34,7 @@ unit: $(READY)  ## tests without real processes
 integration: $(READY) $(FLYTE_READY)  ## tests with real processes and real peers
 	@$(BIN)/python -m pytest -q -m integration
 
-check: lint types contracts unit  ## lint, types, contracts, unit tests
+check: lint types contracts coverage  ## lint, types, contracts, unit tests with coverage
 
 lint: $(READY)
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .
@@ -43,10 +43,12 @@ types: $(READY)
 	@$(BIN)/mypy
 
 contracts: $(READY)
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 coverage: $(READY)  ## branch coverage; the tunnel's core must be at 100 %
-	@$(BIN)/python -m pytest -q -m "not integration" tests --cov --cov-branch --cov-report=term:skip-covered
+	@$(BIN)/python -m pytest -q -m "not integration" tests --cov --cov-branch --cov-report=
+	@$(BIN)/python -m coverage report --skip-covered
+	@$(BIN)/python tests/tunnel/core_coverage.py
 
 perf: $(READY)  ## the relay beside its floor and peers, interleaved in one run
 	@$(BIN)/python -m perf
