@@ -163,6 +163,10 @@ class Harness:
         """Start a plane again, where it was."""
         self._portal.call(self._split.restart, plane, timeout_s=START_S)
 
+    def stop(self, plane: str = AGENT) -> int:
+        """Stop a plane in order (SIGTERM); return its exit status."""
+        return self._portal.call(self._split.stop, plane, timeout_s=TIMEOUT_S)
+
     def freeze(self, plane: str = AGENT) -> None:
         """SIGSTOP a plane."""
         self._soon(self._split.freeze, plane)
@@ -178,6 +182,33 @@ class Harness:
     def cut_after(self, count_bytes: int, ending: Ending = "reset") -> None:
         """Cut the tunnel once, when `count_bytes` more bytes have passed."""
         self._soon(self._split.link.cut_after, count_bytes, ending)
+
+    @property
+    def cuts(self) -> int:
+        """How many connections were cut so far."""
+        return self._split.link.cuts
+
+    def journal_count(self, plane: str = AGENT) -> int:
+        """Return how many lines a plane has journalled; `seen` takes it as `since`."""
+        return self._split.journal(plane).count
+
+    def seen(
+        self, event: str, plane: str = AGENT, *, since: int = 0, timeout: float = TIMEOUT_S
+    ) -> dict[str, Any]:
+        """Wait for a plane's journal event and return it.
+
+        Args:
+            since: lines before this count are not regarded.
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: there was none.
+        """
+
+        async def event_since() -> dict[str, Any]:
+            return await self._split.journal(plane).event(event, since=since)
+
+        return self._portal.call(event_since, timeout_s=timeout)
 
     def produced(self, run: str) -> Produced:
         """Return count and digest of what a run wrote, by the customer's own files."""

@@ -107,7 +107,7 @@ class Ready:
         """
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
-            ready = load(cls, table)
+            ready = load(cls, {key: value for key, value in table.items() if value is not None})
         except OSError as error:
             raise NoSplit(f"cannot read ready file '{path}': {error.strerror}") from None
         except (ValueError, TypeError, AttributeError):

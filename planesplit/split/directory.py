@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import tomli_w
 
 from planesplit.pki import Authority, Leaf
-from planesplit.ready import write_atomically
+from planesplit.ready import process_started, write_atomically
 from planesplit.split.options import DEMO_CLIENT, Client, SplitOptions
 
 AGENT_USER = "system:serviceaccount:planesplit:executor"  # creates and watches task pods
 OPERATOR_GROUP = "system:masters"  # the customer's own operator, who may read everything
 SECRET_BYTES = 32
+PREFIX = "planesplit-"
 
 
 @contextmanager
@@ -32,7 +34,9 @@ def private_directory(keep: Path | None) -> Iterator[Path]:
         FileExistsError: the directory to keep exists already and is not empty.
     """
     if keep is None:
-        path = Path(tempfile.mkdtemp(prefix="planesplit-"))
+        remove_orphans(Path(tempfile.gettempdir()))
+        owner = f"{os.getpid()}-{process_started(os.getpid())}"
+        path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{owner}-"))
         try:
             yield path
         finally:
@@ -43,6 +47,17 @@ def private_directory(keep: Path | None) -> Iterator[Path]:
         raise FileExistsError(f"'{keep}' is not empty; name a new directory to keep")
     keep.chmod(0o700)
     yield keep.absolute()
+
+
+def remove_orphans(parent: Path) -> None:
+    """Remove the directories of this user's splits whose supervisor was killed (SIGKILL)."""
+    for path in parent.glob(f"{PREFIX}*-*-*"):
+        pid, started, _ = path.name.removeprefix(PREFIX).split("-", 2)
+        with suppress(OSError):
+            ours = path.lstat().st_uid == os.getuid() and not path.is_symlink()
+            known = pid.isdecimal() and started.isdecimal()
+            if ours and known and process_started(int(pid)) != int(started):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

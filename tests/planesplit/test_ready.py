@@ -56,6 +56,12 @@ def test_round_trip_through_a_private_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]  # no temporary file is left
 
 
+def test_round_trip_without_tls(tmp_path: Path) -> None:
+    insecure = dataclasses.replace(ready(), insecure=True, ca_file="", credentials=None)
+    written = insecure.write(tmp_path / "r.json")
+    assert Ready.read(tmp_path / "r.json") == written
+
+
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,49 @@
+"""Splits that the integration tests share, each started once a session and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from planesplit.harness import Harness, open_portal
+from planesplit.split.options import Client, SplitOptions
+
+OUTSIDER = Client("outsider", "globex", "Admin")  # mighty, but in another org
+READER = Client("reader", "acme", "Viewer")
+# An impatient relay, and tokens that are renewed in-band while the tests run.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "relay": {"limits": {"drain_s": 1.0, "agent_wait_s": 1.0}},
+    "control_stub": {"limits": {"token_s": 4}},
+}
+
+
+@pytest.fixture(scope="session")
+def tenants_session() -> Iterator[Harness]:
+    """A split with two orgs and three clients."""
+    portal, split = open_portal(SplitOptions(clients=(OUTSIDER, READER), settings=SETTINGS))
+    yield Harness(portal, split, "tenants")
+    portal.stop()
+
+
+@pytest.fixture
+def tenants(tenants_session: Harness) -> Iterator[Harness]:
+    """The split with two orgs, whole again after the test."""
+    yield tenants_session
+    tenants_session.heal()
+
+
+@pytest.fixture(scope="session")
+def insecure_session() -> Iterator[Harness]:
+    """A split without TLS and tokens."""
+    portal, split = open_portal(SplitOptions(insecure=True))
+    yield Harness(portal, split, "insecure")
+    portal.stop()
+
+
+@pytest.fixture
+def insecure(insecure_session: Harness) -> Iterator[Harness]:
+    """The split without TLS, whole again after the test."""
+    yield insecure_session
+    insecure_session.heal()
