@@ -1,4 +1,4 @@
-"""Certificates for the tunnel's tests; Hypothesis and trio's scheduler made repeatable."""
+"""Certificates for the tunnel's tests; trio's scheduler made repeatable."""
 
 from __future__ import annotations
 
@@ -8,18 +8,8 @@ from pathlib import Path
 import pytest
 import trio
 import wires
-from hypothesis import HealthCheck, settings
 
 from planesplit.pki import Authority
-
-settings.register_profile(
-    "deterministic",
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("deterministic")
 
 
 @pytest.fixture(autouse=True)
