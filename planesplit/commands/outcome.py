@@ -38,11 +38,12 @@ async def settle(command: Callable[[], Awaitable[int]]) -> int:
     (the kernel then kills the planes that it started).
     """
     received = 0
-    code = OK
+    code, scope = OK, trio.CancelScope()
 
-    async def watch(scope: trio.CancelScope) -> None:
+    async def watch(*, task_status: trio.TaskStatus[None]) -> None:
         nonlocal received
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
             async for number in signals:
                 if received:
                     os._exit(128 + number)
@@ -51,9 +52,7 @@ async def settle(command: Callable[[], Awaitable[int]]) -> int:
 
     try:
         async with trio.open_nursery() as nursery:
-            scope = trio.CancelScope()
-            nursery.start_soon(watch, scope)
-            await trio.lowlevel.checkpoint()  # the signals are caught before anything starts
+            await nursery.start(watch)
             with scope:
                 code = await command()
             nursery.cancel_scope.cancel()

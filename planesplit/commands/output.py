@@ -17,7 +17,10 @@ STDOUT = 1
 
 # On a terminal, what a log prints may set colours and nothing else: no cursor, title or clipboard.
 _CONTROL = re.compile(
-    r"\x1b\[[0-9;]*m|(\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f-\x9f])"
+    r"\x1b\[[0-9;]*m"  # colours: kept
+    r"|(\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles, links, clipboard
+    r"|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f])"
 )
 
 
