@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from compute_agent.logs.index import STABLE_TRIES, LogFile, LogUnreadable, OffsetIndex
+from compute_agent.logs.index import STABLE_TRIES, Listing, LogFile, LogUnreadable, OffsetIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,11 @@ class LogReader:
         index: numbers the files.
         container: directory of the container's logs.
         restart: which of the container's lives.
-        offset: whole-log offset to begin at.
+        offset: whole-log offset to begin at, by the numbers of now.
         read_bytes: most bytes of one block.
+
+    Raises:
+        LogUnreadable: the files cannot be listed.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class LogReader:
         self._index, self._container, self._restart = index, container, restart
         self._offset, self._read_bytes = offset, read_bytes
         self._current = container / f"{restart}.log"
+        self._epoch = index.listing(container, restart).epoch
         self._file: LogFile | None = None
         self._source: BinaryIO | None = None
 
@@ -95,7 +99,7 @@ class LogReader:
         block = self._block()
         if block is not None or self._is_current():
             return block
-        if self._follower() is None:
+        if not self._is_followed():
             return None  # renamed, but its writer has not opened a new file yet
         block = self._block()  # what was written until the follower had its first byte
         if block is not None:
@@ -125,22 +129,26 @@ class LogReader:
             return False
         return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
-    def _follower(self) -> LogFile | None:
-        """Return the first file with content behind the one that is open."""
+    def _is_followed(self) -> bool:
+        """Whether there is a file with content behind the one that is open."""
         assert self._file is not None
-        files = self._index.listing(self._container, self._restart).files
-        return next((f for f in files if f.base > self._file.base and f.size), None)
+        listing = self._index.listing(self._container, self._restart)
+        if listing.epoch != self._epoch:
+            return True  # the open file itself is deleted
+        return any(f.base > self._file.base and f.size for f in listing.files)
 
     def _next_file(self) -> FileEnd | Block | Gap | None:
         for _ in range(STABLE_TRIES):  # a file may be renamed between listing and opening
             listing = self._index.listing(self._container, self._restart)
+            if listing.epoch != self._epoch:
+                return self._lost(listing)
             file = next((f for f in listing.files if self._offset < f.end), None)
             if file is None and listing.files and listing.files[-1].stamp:
                 file = listing.files[-1]  # nothing to read yet, but the place to watch
             if file is None:
                 return None
             if self._offset < file.base:
-                gap = Gap(file.base - self._offset if listing.exact else None, file.base)
+                gap = Gap(file.base - self._offset, file.base)
                 self._offset = file.base
                 return gap
             self._source = _open(file, self._offset - file.base)
@@ -148,6 +156,11 @@ class LogReader:
                 self._file = file
                 return self._block()
         raise LogUnreadable("a log's files change faster than they can be opened")
+
+    def _lost(self, listing: Listing) -> Gap:
+        self._epoch = listing.epoch
+        self._offset = listing.files[0].base
+        return Gap(None, self._offset)
 
 
 def _open(file: LogFile, skip: int) -> BinaryIO | None:

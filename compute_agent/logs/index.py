@@ -65,6 +65,7 @@ class _Known:
 
     exact: bool = True
     end: int = 0
+    epoch: int = 0
     files: dict[str, tuple[int, str]] = field(default_factory=dict)  # name -> (base, stamp)
 
 
@@ -75,10 +76,13 @@ class Listing:
     Args:
         files: may be empty.
         exact: False when it is unknown how much was deleted before the first file.
+        epoch: rises when files may have come and gone between two looks: offsets of before and
+            after are then unrelated, and what lies between is lost.
     """
 
     files: tuple[LogFile, ...]
     exact: bool
+    epoch: int = 0
 
 
 class OffsetIndex:
@@ -112,9 +116,9 @@ class OffsetIndex:
         if known is None:
             if not files:
                 return Listing((), exact=True)
-            known = self._logs[key] = _Known(exact=len(files) < self._kept)
+            known = self._logs[key] = _Known()
         numbered = self._number(known, files)
-        return Listing(tuple(numbered), known.exact)
+        return Listing(tuple(numbered), known.exact, known.epoch)
 
     def restarts(self, container: Path) -> list[int]:
         """Return which restarts of a container have logs, in order."""
@@ -143,7 +147,7 @@ class OffsetIndex:
         changed = container.stat().st_mtime_ns if restarts else 0
         if restarts and self._settled.get(container) != changed:
             listings = [self.listing(container, restart) for restart in restarts]
-            if all(file.stamp for listing in listings for file in listing.files):
+            if all(file.size for listing in listings for file in listing.files):
                 self._settled[container] = changed
 
     def _key(self, container: Path, restart: int) -> str:
@@ -151,8 +155,9 @@ class OffsetIndex:
 
     def _number(self, known: _Known, files: list[LogFile]) -> list[LogFile]:
         anchor = _anchor(known, files)
-        if anchor is None and known.files and files:
-            known.exact = False  # all that was known is deleted, and perhaps more
+        if anchor is None and files and (known.files or not self._is_beginning(files)):
+            known.exact = False  # whatever was known is deleted, and perhaps more
+            known.epoch += 1
         at, base = anchor or (0, known.end)
         base -= sum(f.size for f in files[:at])
         numbered = []
@@ -162,10 +167,19 @@ class OffsetIndex:
         self._remember(known, numbered)
         return numbered
 
+    def _is_beginning(self, files: list[LogFile]) -> bool:
+        """Whether the oldest file must be the first ever.
+
+        While the kubelet rotates, a file less than it keeps may be there, and for a moment no
+        current one.
+        """
+        rotated = sum(not _is_current(file.name) for file in files)
+        return rotated == 0 or rotated < self._kept - 2
+
     def _remember(self, known: _Known, files: list[LogFile]) -> None:
         if files:
             known.end = files[-1].end
-            latest = {f.name: (f.base, f.stamp) for f in files if f.stamp}
+            latest = {f.name: (f.base, f.stamp) for f in files if f.size}
             if latest != known.files:
                 known.files, self._dirty = latest, True
 
@@ -199,7 +213,11 @@ def _load(state_file: Path | None) -> dict[str, _Known]:
     try:
         state: Any = json.loads(state_file.read_text(encoding="utf-8")) if state_file else {}
         return {
-            key: _Known(bool(exact), int(end), {n: (int(b), str(s)) for n, (b, s) in files.items()})
+            key: _Known(
+                exact=bool(exact),
+                end=int(end),
+                files={n: (int(b), str(s)) for n, (b, s) in files.items()},
+            )
             for key, (exact, end, files) in state.get("logs", {}).items()
         }
     except (OSError, ValueError, AttributeError, TypeError):

@@ -9,7 +9,7 @@ import trio
 from compute_agent.logs.cri import Record, Splitter, epoch_ns
 from compute_agent.logs.cursor import beginning
 from compute_agent.logs.files import Block, Gap, LogReader
-from compute_agent.logs.index import Listing, LogFile, OffsetIndex
+from compute_agent.logs.index import Listing, LogFile, LogUnreadable, OffsetIndex
 from compute_agent.logs.lines import Open, Position
 from compute_agent.settings import LogLimits
 
@@ -68,7 +68,11 @@ class LastLines:
 async def last_lines(
     index: OffsetIndex, container: Path, restart: int, wanted: int, limits: LogLimits
 ) -> tuple[Place, int]:
-    """Return where the last `wanted` lines of one log begin, and how many of them it lacks."""
+    """Return where the last `wanted` lines of one log begin, and how many of them it lacks.
+
+    Raises:
+        LogUnreadable: the files are damaged, or were all replaced meanwhile.
+    """
     listing = index.listing(container, restart)
     if not wanted or not listing.files:
         end = listing.files[-1].end if listing.files else 0
@@ -80,6 +84,8 @@ async def last_lines(
                 search.back(record)
         if search.done:
             break
+    if index.listing(container, restart).epoch != listing.epoch:
+        raise LogUnreadable("the log rotates faster than its last lines can be found")
     if search.missing:
         return beginning(listing), search.missing
     return (search.position(), None), 0

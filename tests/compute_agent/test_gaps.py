@@ -56,6 +56,55 @@ def test_deleted_while_the_agent_was_down_is_told_as_unknown(log: CriLog):
     assert viewer.lines == [gap, "00003\n", "00004\n", "00005\n", "00006\n", "last\n"]
 
 
+@pytest.mark.parametrize("unseen", [0, 1, 7])
+def test_file_read_to_its_end_long_after_it_was_deleted(tmp_path: Path, unseen: int):
+    """The index knew less of the open file than the reader did when all of it was replaced."""
+    log = CriLog(tmp_path, kept=2)
+    log.write(b"seen")
+    viewer = Viewer(log).read()
+    log.write_all([b"unseen"] * unseen)
+    for n in range(5):
+        log.rotate()
+        log.write(b"%05d" % n)
+    gap = "[planesplit] log gap: an unknown part of the output is no longer kept\n"
+    assert viewer.read().lines == ["seen\n", *["unseen\n"] * unseen, gap, "00003\n", "00004\n"]
+    log.rotate()
+    log.write(b"next")
+    assert viewer.resume().read().lines[-1] == "next\n"
+    assert viewer.text.count("gap") == 1
+
+
+def test_file_that_was_seen_only_when_it_was_empty(tmp_path: Path):
+    log = CriLog(tmp_path, kept=3)
+    log.path.touch()
+    viewer = Viewer(log).read()
+    for n in range(5):
+        log.write(b"%05d" % n)
+        log.rotate()
+    log.write(b"last")
+    gap = "[planesplit] log gap: an unknown part of the output is no longer kept\n"
+    assert Viewer(log, index=viewer.index).read().lines == [gap, "00003\n", "00004\n", "last\n"]
+
+
+def test_tail_that_was_there_before_the_first_file(tmp_path: Path):
+    log = CriLog(tmp_path, kept=3)
+    viewer = Viewer(log).read()
+    for n in range(5):
+        log.write(b"%05d" % n)
+        log.rotate()
+    assert viewer.read().lines[1:] == ["00003\n", "00004\n"]
+    assert "an unknown part" in viewer.lines[0]
+
+
+def test_file_that_begins_with_garbage_is_numbered_too(log: CriLog):
+    log.raw(b"garbage\n")
+    viewer = Viewer(log).read()
+    log.rotate()
+    log.write(b"more")
+    assert viewer.read().text == "garbage\nmore\n"
+    assert viewer.index.listing(log.directory, 0).files[1].base == len(b"garbage\n")
+
+
 def test_offsets_survive_a_restart_of_the_agent(log: CriLog, tmp_path: Path):
     state = tmp_path / "offsets.json"
     for n in range(7):

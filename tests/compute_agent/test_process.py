@@ -73,7 +73,7 @@ async def split(tmp_path: Path, nursery: trio.Nursery):
     logs.mkdir()
     state.mkdir()
     customer = write_config(
-        tmp_path / "customer.toml", insecure=True, log_root=str(logs), rotate_bytes=65_536
+        tmp_path / "customer.toml", insecure=True, log_root=str(logs), rotate_bytes=131_072
     )
     async with process("customer_stub", customer) as (_, ready):
         agent = write_config(
