@@ -1,0 +1,139 @@
+"""The fast path of WebSocket data: whole, unfragmented binary frames (RFC 6455, 5.2).
+
+Everything else (handshake, control frames, fragments, close, whatever is not as it should be) goes
+to `websockets`' Sans-I/O protocol, byte for byte: the pair behaves as the library alone does.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from os import urandom
+
+from websockets.protocol import Protocol, Side, State
+from websockets.speedups import apply_mask
+
+from tunnel.frames import MAX_FRAME_BYTES
+from tunnel.payload import Buffer
+from tunnel.streams import Frame
+
+WHOLE_BINARY = 0x82  # FIN, no reserved bits, opcode 2
+MASKED = 0x80
+LENGTH_16, LENGTH_64 = 126, 127
+# First bytes that are legal besides: fragments, text, Close, Ping, Pong.
+OTHER_FRAMES = frozenset((0x00, 0x01, 0x02, 0x80, 0x81, 0x88, 0x89, 0x8A))
+MASK_BYTES = 4
+_U16, _U64 = struct.Struct("!H"), struct.Struct("!Q")
+_SHORT, _LONG = struct.Struct("!BB"), struct.Struct("!BBH")
+
+
+class Read(enum.Enum):
+    """What stands at a position of the buffer."""
+
+    MORE = 1  # not enough to tell, or a frame that has not arrived whole
+    OTHER = 2  # for the library
+
+
+def masks(protocol: Protocol) -> bool:
+    """Whether this end masks what it sends: clients do, servers do not."""
+    return protocol.side is Side.CLIENT
+
+
+def encode(frames: list[Frame], *, mask: bool) -> list[Buffer]:
+    """Return the bytes of binary messages, one a frame, as a list of buffers."""
+    buffers: list[Buffer] = []
+    keys = urandom(MASK_BYTES * len(frames)) if mask else b""
+    for index, frame in enumerate(frames):
+        size = sum(map(len, frame))
+        buffers.append(_header(size, MASKED if mask else 0))
+        if mask:
+            key = keys[index * MASK_BYTES : (index + 1) * MASK_BYTES]
+            buffers += (key, *_masked(frame, key))
+        else:
+            buffers += frame
+    return buffers
+
+
+def _header(size: int, mask_bit: int) -> bytes:
+    if size < LENGTH_16:
+        return _SHORT.pack(WHOLE_BINARY, mask_bit | size)
+    return _LONG.pack(WHOLE_BINARY, mask_bit | LENGTH_16, size)
+
+
+def _masked(frame: Frame, key: bytes) -> list[Buffer]:
+    """Mask part by part: a frame's header is 8 bytes, so the key begins anew with the payload."""
+    if any(len(part) % MASK_BYTES for part in frame[:-1]):
+        frame = [b"".join(frame)]
+    return [apply_mask(part, key) for part in frame]
+
+
+class Decoder:
+    """Splits received bytes between the fast path and the library.
+
+    Args:
+        protocol: the library's, past its handshake; it gets what is not a plain data frame.
+        limit_bytes: longest message.
+    """
+
+    def __init__(self, protocol: Protocol, limit_bytes: int = MAX_FRAME_BYTES) -> None:
+        self._protocol, self._limit = protocol, limit_bytes
+        self._mask_bit = 0 if masks(protocol) else MASKED
+        self._left = 0  # bytes of a frame for the library that are still to come
+
+    def next(self, data: memoryview, start: int) -> tuple[Read | bytes, int]:
+        """Look at `data[start:]`.
+
+        Returns:
+            A message, or what else is there; and where the next look begins. For OTHER, the bytes
+            up to there are the library's.
+        """
+        if self._left or self._protocol.state is not State.OPEN:
+            return self._rest(data, start)
+        have = len(data) - start
+        if have < 2:
+            return Read.MORE, start
+        first, second = data[start], data[start + 1]
+        if second & MASKED != self._mask_bit:
+            return Read.OTHER, len(data)  # the library will fail the connection
+        size, body = self._measure(data, start, second & ~MASKED)
+        if first != WHOLE_BINARY or self._protocol.current_size is not None:
+            return self._other(data, start, first, body + size)
+        if size < 0:
+            return Read.MORE, start
+        if size > self._limit:
+            return Read.OTHER, len(data)
+        end = body + size
+        if end > len(data):
+            return Read.MORE, start
+        if self._mask_bit:
+            return apply_mask(data[body:end], bytes(data[body - MASK_BYTES : body])), end
+        return bytes(data[body:end]), end
+
+    def _measure(self, data: memoryview, start: int, length: int) -> tuple[int, int]:
+        """Return payload size and beginning of a frame; size below 0 if the header is not whole."""
+        body = start + 2 + (2 if length == LENGTH_16 else 8 if length == LENGTH_64 else 0)
+        if body + (MASK_BYTES if self._mask_bit else 0) > len(data):
+            return -1, start
+        if length == LENGTH_16:
+            length = _U16.unpack_from(data, start + 2)[0]
+        elif length == LENGTH_64:
+            length = _U64.unpack_from(data, start + 2)[0]
+        return length, body + (MASK_BYTES if self._mask_bit else 0)
+
+    def _other(self, data: memoryview, start: int, first: int, end: int) -> tuple[Read, int]:
+        """A frame for the library: its bytes go there as they come, no byte of the next one."""
+        if first not in OTHER_FRAMES and first != WHOLE_BINARY:
+            return Read.OTHER, len(data)
+        if end < start:
+            return Read.MORE, start
+        self._left = end - start
+        return self._rest(data, start)
+
+    def _rest(self, data: memoryview, start: int) -> tuple[Read, int]:
+        if start == len(data):
+            return Read.MORE, start
+        if self._protocol.state is not State.OPEN:
+            return Read.OTHER, len(data)
+        count = min(self._left, len(data) - start)
+        self._left -= count
+        return Read.OTHER, start + count
