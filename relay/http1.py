@@ -25,6 +25,7 @@ from relay.metrics import Metrics, Reason
 from relay.settings import RelaySettings
 from tunnel.errors import HandshakeFailed
 from tunnel.exchange import Headers
+from tunnel.gather import send_now, send_rest
 from tunnel.payload import Buffer
 
 READ_BYTES = 65_536
@@ -137,7 +138,7 @@ class Http1:
         """Send a whole answer."""
         if status not in _BODYLESS:
             headers = (*headers, ("content-length", str(len(body))))
-        await self._send(self._head_bytes(status, headers) + body)
+        await self._send([self._head_bytes(status, headers) + body])
         self.finished = True
 
     async def write(
@@ -163,7 +164,7 @@ class Http1:
         if last:
             pieces.append(LAST_CHUNK)
         if pieces:
-            await self._send(b"".join(pieces))
+            await self._send(pieces)
         self.finished = last
 
     async def refuse(self, error: BadRequest) -> None:
@@ -251,12 +252,14 @@ class Http1:
         lines = [f"{name}: {value}\r\n" for name, value in (*headers, *self._common, *closing)]
         return f"HTTP/1.1 {status} {phrase}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, pieces: list[Buffer]) -> None:
         self.torn = True
-        with trio.move_on_after(self._settings.write_stall_s) as stall:
-            await self._stream.send_all(data)
-        if stall.cancelled_caught:
-            raise Stalled
+        sent = send_now(self._stream, pieces)
+        if sent < sum(map(len, pieces)):
+            with trio.move_on_after(self._settings.write_stall_s) as stall:
+                await send_rest(self._stream, pieces, sent)
+            if stall.cancelled_caught:
+                raise Stalled
         self.torn = False
         self.written_at = trio.current_time()
 

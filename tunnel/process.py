@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from tunnel import heap
 from tunnel.settings import SettingError
 
 USAGE_EXIT = 2
@@ -76,6 +77,7 @@ def main(plane: str, purpose: str, start: Callable[[dict[str, Any]], int]) -> in
     parser.add_argument("--config", required=True, metavar="FILE", help="TOML configuration file")
     options = parser.parse_args()
     _handle(_remember)
+    heap.keep()
     try:
         return start(load_config(options.config))
     except SettingError as error:

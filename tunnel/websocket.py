@@ -22,6 +22,8 @@ from websockets.uri import parse_uri
 
 from tunnel.errors import HandshakeFailed, TransportClosed
 from tunnel.frames import MAX_FRAME_BYTES
+from tunnel.gather import send_now, send_rest
+from tunnel.payload import Buffer
 from tunnel.streams import Frame
 from tunnel.websocket_codec import Decoder, Read, encode, masks
 
@@ -80,7 +82,7 @@ class WebSocketTransport:
         replies, self._replies = self._replies, []
         own = self._protocol.data_to_send()
         data = encode(frames, mask=masks(self._protocol))
-        await self._write(b"".join([*replies, *own, *data]))
+        await self._write([*replies, *own, *data])
 
     async def handshake(self, settled: Callable[[], bool]) -> None:
         """Feed the library until `settled`; what follows the HTTP head stays here for `receive`."""
@@ -104,7 +106,7 @@ class WebSocketTransport:
             self._protocol.send_close(NORMAL)
         try:
             with suppress(TransportClosed):
-                await self._write(b"".join([*self._replies, *self._protocol.data_to_send()]))
+                await self._write([*self._replies, *self._protocol.data_to_send()])
         finally:
             await trio.aclose_forcefully(self._stream)
 
@@ -149,9 +151,13 @@ class WebSocketTransport:
             self._view[:rest] = bytes(self._view[count : self._end])
         self._end = rest
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, buffers: list[Buffer]) -> None:
         try:
-            await self._stream.send_all(data)
+            sent = send_now(self._stream, buffers)
+            if sent < sum(map(len, buffers)):
+                await send_rest(self._stream, buffers, sent)
+            else:
+                await trio.lowlevel.checkpoint()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             raise TransportClosed("the connection broke") from None
 
@@ -231,7 +237,7 @@ async def _read_request(transport: WebSocketTransport, protocol: ServerProtocol)
         assert isinstance(event, Request)
         return event
     bad = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    await transport._write(bad)
+    await transport._write([bad])
     raise HandshakeFailed("not an HTTP request", status=400)
 
 

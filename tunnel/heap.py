@@ -1,0 +1,31 @@
+"""glibc's heap, set up for blocks of 64 to 256 KiB that come and go all the time."""
+
+from __future__ import annotations
+
+import ctypes
+
+# mallopt(3). By default blocks of 128 KiB and more are mapped and unmapped each time, and the heap's
+# top is given back and fetched again: 90,000 page faults a GB relayed at 16 streams (measured).
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+SETTINGS = {
+    M_MMAP_THRESHOLD: 1_048_576,
+    M_TRIM_THRESHOLD: 8_388_608,
+    M_TOP_PAD: 1_048_576,
+}
+
+
+def keep() -> bool:
+    """Let the heap keep up to 8 MiB that are free; returns whether this libc can."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:
+        return False
+    return all(mallopt(name, value) == 1 for name, value in SETTINGS.items())
+
+
+def trim() -> bool:
+    """Give free memory back to the system; returns whether there was some."""
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except AttributeError:
+        return False
