@@ -18,6 +18,7 @@ from planesplit.measure.lines import LinePlan, LineSource
 from planesplit.measure.reactor import attached
 from planesplit.measure.timer import Timer
 from planesplit.measure.unit import UNIT_BYTES, canned_unit
+from tunnel import heap
 from tunnel.errors import TunnelError
 from tunnel.events import Data, End, Reset
 from tunnel.exchange import ResponseHead
@@ -117,7 +118,7 @@ class CannedAgent:
         port: int,
         org: str,
         cluster: str,
-        token: str = "-",
+        bearer: str = "-",
         tls: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Open the tunnel.
@@ -125,7 +126,7 @@ class CannedAgent:
         Args:
             port: of the relay's listener for agents, on loopback.
             org, cluster: identity.
-            token: the agent's; an insecure relay takes any.
+            bearer: the agent's token; an insecure relay takes any.
             tls: `ca_file`, `cert_file`, `key_file`; None for a plain connection.
         """
         with trio.fail_after(DIAL_S):
@@ -138,7 +139,7 @@ class CannedAgent:
                 transport,
                 hello=Hello(org, cluster, "canned-agent", epoch=time.time_ns()),
                 settings=TunnelSettings(),
-                token=Payload(token.encode()),
+                token=Payload(bearer.encode()),
             )
             await self._nursery.start(self._keep, session)
         return {}
@@ -203,6 +204,7 @@ async def _until_lost(work: Callable[[], Awaitable[None]]) -> None:
 
 async def main(path: Path) -> None:
     """Take commands until their connection ends."""
+    heap.keep()  # as every plane does
     connection = attached(path)
     connection.setblocking(False)
     control = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
