@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from relay.auth import Authenticator
 from relay.calls import Calls
 from relay.drain import Drain
+from relay.memory import Memory
 from relay.metrics import Metrics
 from relay.policy import PolicyHolder
 from relay.registry import Registry
@@ -41,6 +42,7 @@ class Core:
         self.settings, self.clock, self.capabilities = settings, clock, capabilities
         self.journal = journal or Journal("relay")
         self.metrics = Metrics()
+        self.memory = Memory()
         self.authenticator = Authenticator(settings, insecure=insecure)
         self.policy = PolicyHolder()
         self.registry = Registry(clock, self.metrics)

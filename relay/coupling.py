@@ -42,6 +42,7 @@ class Coupler:
             self._core.metrics.add("relay_exchanges_total", call.capability.opened_by)
             await self._supervise(call, downlink)
             ending = await self._finish(call, downlink)
+        self._core.memory.dropped(downlink.dropped)
         self._core.metrics.add("relay_endings_total", ending)
         scope = call.head.scope
         self._core.journal.event(

@@ -45,6 +45,7 @@ class Downlink:
         self._settings, self._metrics = settings, metrics
         self._head: ResponseHead | None = None
         self._held = 0  # bytes taken from the stream and not released yet
+        self.dropped = 0  # bytes that were held for a viewer who left
         self.made_head = False  # whether the head is ours, sent with a keepalive
         self.units = Units(
             hold=hold_units,
@@ -67,6 +68,7 @@ class Downlink:
                 outcome = await self._pass_on(stream)
         finally:
             if outcome is None:
+                self.dropped += stream.held
                 stream.reset(Code.CANCELLED)
             self._metrics.add("relay_discarded_bytes_total", amount=self.units.discard())
             held, self._held = self._held, 0

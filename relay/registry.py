@@ -37,6 +37,11 @@ class TunnelStream(Protocol):
         """Return all that has arrived."""
         ...
 
+    @property
+    def held(self) -> int:
+        """Bytes that have arrived and were not released yet."""
+        ...
+
     def release(self, count: int) -> None:
         """Give back the credit of `count` bytes."""
         ...

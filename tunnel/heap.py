@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 
-# mallopt(3). By default blocks of 128 KiB and more are mapped and unmapped each time, and the heap's
-# top is given back and fetched again: 90,000 page faults a GB relayed at 16 streams (measured).
+# mallopt(3). By default blocks of 128 KiB and more are mapped and unmapped each time, and the top
+# of the heap is given back and fetched again: 90,000 page faults a GB at 16 streams (measured).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 SETTINGS = {
     M_MMAP_THRESHOLD: 1_048_576,

@@ -63,6 +63,11 @@ class Stream:
         inbox, self._inbox = self._inbox, []
         return inbox
 
+    @property
+    def held(self) -> int:
+        """Bytes of Data that have arrived and were not released yet."""
+        return self._held
+
     def release(self, count: int) -> None:
         """The consumer has disposed of `count` bytes of Data: their credit goes back.
 
