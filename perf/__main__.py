@@ -35,6 +35,7 @@ def main() -> int:
     except* KeyboardInterrupt:
         return_code = INTERRUPTED_EXIT
     else:
+        _progress("")
         text = json.dumps(report.as_json(), indent=1) + "\n" if options.json else report.as_text()
         sys.stdout.write(text)
         return_code = 0
@@ -48,7 +49,10 @@ def _first(errors: BaseException) -> BaseException:
 
 
 def _progress(text: str) -> None:
-    sys.stderr.write(f"\r\x1b[K{text}" if sys.stderr.isatty() else f"{text}\n")
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+    elif text:
+        sys.stderr.write(f"{text}\n")
 
 
 def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:

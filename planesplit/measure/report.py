@@ -43,7 +43,7 @@ class Report:
             "throughput": [figure.as_json() for figure in self.throughput],
             "lines": [asdict(figure) | {"valid": figure.valid} for figure in self.lines],
             "round_trips": self.round_trips,
-            "stalled": stalled and asdict(stalled) | {"bound_bytes": stalled.bound_bytes},
+            "stalled": stalled and stalled.as_json(),
         }
         rounded: dict[str, Any] = _plain(document)
         return rounded
@@ -66,13 +66,16 @@ class Report:
 def over_ratio(figures: Iterable[Throughput], subject: str, most: float) -> list[str]:
     """Return a line for each load at which a subject costs more than `most` times the floor.
 
-    A load without a floor counts as well: what was not compared has not passed.
+    What was not measured or not compared with a floor counts as well: it has not passed.
     """
+    found = [figure for figure in figures if figure.subject == subject]
+    if not found:
+        return [f"{subject} was not measured"]
     return [
         f"{subject} at {figure.streams} streams: {figure.ratio and figure.ratio.median} times"
         f" the floor's CPU, limit {most:g}"
-        for figure in figures
-        if figure.subject == subject and not (figure.ratio and figure.ratio.median <= most)
+        for figure in found
+        if not (figure.ratio and figure.ratio.median <= most)
     ]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import trio
 
@@ -66,6 +67,14 @@ class Stalled:
     def kept_bytes(self) -> int:
         """Memory that did not return when they had hung up."""
         return self.rss_after - self.rss_before
+
+    def as_json(self) -> dict[str, Any]:
+        """Return every figure."""
+        return asdict(self) | {
+            "bound_bytes": self.bound_bytes,
+            "grown_bytes": self.grown_bytes,
+            "kept_bytes": self.kept_bytes,
+        }
 
 
 async def measure_stalled(
