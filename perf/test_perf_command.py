@@ -44,9 +44,7 @@ def test_json_goes_to_stdout_and_progress_to_stderr() -> None:
         (("--rounds", "0"), "'0' is not a number from 1 to 1000"),
     ],
 )
-def test_usage_errors_name_the_value_and_the_remedy(
-    arguments: tuple[str, ...], words: str
-) -> None:
+def test_usage_errors_name_the_value_and_the_remedy(arguments: tuple[str, ...], words: str) -> None:
     done = perf(*arguments)
     assert done.returncode == 2
     assert words in done.stderr
