@@ -61,6 +61,7 @@ async def tail_lines(
     may_reopen: bool = True,
     retry_for_s: float = RETRY_FOR_S,
     on_retry: Callable[[ConnectError], None] = lambda error: None,
+    now_s: Callable[[], float] = time.time,
 ) -> AsyncGenerator[Line]:
     """Yield the lines of a tail until it ends in order.
 
@@ -69,6 +70,7 @@ async def tail_lines(
         may_reopen: whether a second request yields the same lines from the start.
         retry_for_s: how long to go on without hearing anything.
         on_retry: told of each failed try.
+        now_s: wall clock, seconds since the epoch.
 
     Raises:
         ConnectError: any end but an orderly one; `unavailable` after `retry_for_s` seconds.
@@ -81,7 +83,7 @@ async def tail_lines(
             async with open_stream() as messages:
                 async for message in messages:
                     retry.reset()
-                    for line in replayed.rest(lines_of(message, time.time_ns())):
+                    for line in replayed.rest(lines_of(message, int(now_s() * NANOS))):
                         seen.add(line)
                         yield line
                 replayed.finish()

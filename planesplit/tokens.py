@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -42,7 +41,7 @@ class Tokens:
         secret_file: Path,
         *,
         scope: str = "",
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._http, self._url = http, f"{control_url}/oauth2/token"
         self._client_id, self._secret_file, self._scope = client_id, secret_file, scope

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -72,10 +73,19 @@ class Viewer:
         client: calls RPCs.
         control_url: base URL of the control plane.
         place: default scope.
+        now_s: wall clock, seconds since the epoch.
     """
 
-    def __init__(self, client: ConnectClient, control_url: str, place: Place) -> None:
+    def __init__(
+        self,
+        client: ConnectClient,
+        control_url: str,
+        place: Place,
+        *,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         self._client, self._control_url, self._place = client, control_url, place
+        self._now_s = now_s
 
     async def run(self, container: Container, name: str = "") -> str:
         """Start a run and return its name.
@@ -192,7 +202,7 @@ class Viewer:
         """
         headers = {"planesplit-follow": "true" if follow else "false"}
         if since is not None:
-            headers["planesplit-since"] = _since(since)
+            headers["planesplit-since"] = _since(since, self._now_s())
         if lines is not None:
             headers["planesplit-lines"] = str(lines)
         await self.wait(run, until=lambda status: status.phase in BEGUN, retry_for_s=retry_for_s)
@@ -201,6 +211,7 @@ class Viewer:
             may_reopen=lines is None,
             retry_for_s=retry_for_s,
             on_retry=on_retry,
+            now_s=self._now_s,
         )
         async with aclosing(found):
             yield found
@@ -251,24 +262,36 @@ class Viewer:
 
 
 @asynccontextmanager
-async def open_viewer(ready: Ready) -> AsyncIterator[Viewer]:
-    """Connect a client to a running split, as the demo client of its ready file."""
+async def open_viewer(
+    ready: Ready,
+    *,
+    mounts: Mapping[str, httpx.AsyncBaseTransport] | None = None,
+    now_s: Callable[[], float] = time.time,
+) -> AsyncIterator[Viewer]:
+    """Connect a client to a running split, as the demo client of its ready file.
+
+    Args:
+        mounts: transports by URL pattern, instead of the network.
+        now_s: wall clock, seconds since the epoch.
+    """
     verify = ssl.create_default_context(cafile=ready.ca_file) if ready.ca_file else False
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    async with httpx.AsyncClient(verify=verify, trust_env=False, limits=limits) as http:
+    async with httpx.AsyncClient(
+        verify=verify, trust_env=False, limits=limits, mounts=mounts
+    ) as http:
         tokens = None
         if ready.credentials:
             login = ready.credentials
             secret_file = Path(login.client_secret_file)
             tokens = Tokens(http, ready.urls.control, login.client_id, secret_file)
-        yield Viewer(ConnectClient(http, tokens), ready.urls.control, ready.place)
+        yield Viewer(ConnectClient(http, tokens), ready.urls.control, ready.place, now_s=now_s)
 
 
-def _since(value: str | float | datetime) -> str:
+def _since(value: str | float | datetime, now_s: float) -> str:
     if isinstance(value, str):
         return value
     if not isinstance(value, datetime):
-        value = datetime.fromtimestamp(datetime.now(UTC).timestamp() - value, UTC)
+        value = datetime.fromtimestamp(now_s - value, UTC)
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -15,13 +15,14 @@ import trio
 
 from planesplit.delivery import Delivery, WholeLine, compare, sha256
 from planesplit.ready import Credentials, Ready, process_started
+from planesplit.split.backend import AGENT, Backend
 from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
 from planesplit.split.flyte_config import write_flyte_config
 from planesplit.split.link import Ending, Link
 from planesplit.split.options import DEMO_CLIENT, SplitOptions
 from planesplit.split.plane import LAST_LINES, PlaneFailed
-from planesplit.split.processes import AGENT, Processes
+from planesplit.split.processes import Processes
 from planesplit.split.ring import Ring
 from planesplit.tail import Line
 from planesplit.viewer import ROOT_ACTION, RunStatus, Viewer, open_viewer
@@ -53,7 +54,7 @@ class Split:
         self.options = options or SplitOptions()
         self._context: AbstractAsyncContextManager[None] | None = None
         self._files: Directory
-        self._processes: Processes
+        self._planes: Backend
         self._ops: httpx.AsyncClient
         self.viewer: Viewer
         self.ready: Ready
@@ -75,11 +76,11 @@ class Split:
     @property
     def link(self) -> Link:
         """The hop from agent to relay."""
-        return self._processes.link
+        return self._planes.link
 
     def journal(self, plane: str) -> Ring:
         """Return the last journal lines of a plane; they survive its restarts."""
-        return self._processes.journals[plane]
+        return self._planes.journals[plane]
 
     async def run(
         self,
@@ -110,23 +111,23 @@ class Split:
 
     async def kill(self, plane: str) -> None:
         """SIGKILL a plane."""
-        await self._processes.kill(plane)
+        await self._planes.kill(plane)
 
     async def restart(self, plane: str) -> None:
         """Start a plane again, where it was; one that still runs is killed first."""
-        await self._processes.restart(plane)
+        await self._planes.restart(plane)
 
     async def stop(self, plane: str) -> int:
         """Stop a plane in order (SIGTERM); return its exit status."""
-        return await self._processes.stop_plane(plane)
+        return await self._planes.stop_plane(plane)
 
     def freeze(self, plane: str) -> None:
         """Stop a plane's process (SIGSTOP) until `thaw`."""
-        self._processes.freeze(plane)
+        self._planes.freeze(plane)
 
     def thaw(self, plane: str) -> None:
         """Let a frozen plane go on (SIGCONT)."""
-        self._processes.thaw(plane)
+        self._planes.thaw(plane)
 
     async def heal(self) -> None:
         """Undo faults: the link passes everything, every plane runs, the tunnel is open.
@@ -134,7 +135,7 @@ class Split:
         Raises:
             PlaneFailed: a plane does not come back, or the tunnel does not open in `ready_s`.
         """
-        await self._processes.heal()
+        await self._planes.heal()
         with trio.move_on_after(self.options.ready_s):
             while not await self._tunnel_count():  # noqa: ASYNC110 - another process
                 await trio.sleep(HEAL_POLL_S)
@@ -152,7 +153,7 @@ class Split:
         Args:
             since: `journal("compute_agent").count`, taken before what cut the last one.
         """
-        await self._processes.tunnel_open(since)
+        await self._planes.tunnel_open(since)
 
     def log(self, run: str, attempt: int = 1) -> list[WholeLine]:
         """Read what a run wrote from the customer's own files, every line so far.
@@ -221,24 +222,44 @@ class Split:
             self._files = Directory(path, self.options)
             try:
                 async with trio.open_nursery() as nursery:
-                    self._processes = Processes(self.options, self._files, nursery)
-                    async with _stopping(self._processes):
-                        await self._processes.start()
+                    self._planes = self._backend(nursery)
+                    async with _stopping(self._planes):
+                        await self._planes.start()
                         self.ready = self._describe()
-                        async with open_viewer(self.ready) as self.viewer, _ops_http() as self._ops:
+                        async with self._clients():
                             yield
                     nursery.cancel_scope.cancel()
             except BaseExceptionGroup as group:
                 raise sole(group) from None
-            if self._processes.failure:
-                raise self._processes.failure
+            if self._planes.failure:
+                raise self._planes.failure
+
+    def _backend(self, nursery: trio.Nursery) -> Backend:
+        if self.options.mode == "processes":
+            return Processes(self.options, self._files, nursery)
+        from planesplit.split.inprocess import InProcess  # imports every plane
+
+        return InProcess(self.options, self._files, nursery)
+
+    @asynccontextmanager
+    async def _clients(self) -> AsyncIterator[None]:
+        planes = self._planes
+        self._ops = httpx.AsyncClient(
+            mounts=planes.mounts,
+            trust_env=False,
+            verify=False,  # noqa: S501 - plain HTTP on loopback
+            timeout=METRICS_S,
+        )
+        viewer = open_viewer(self.ready, mounts=planes.mounts, now_s=planes.now_s)
+        async with self._ops, viewer as self.viewer:
+            yield
 
     def _describe(self) -> Ready:
         files, options = self._files, self.options
         login = None
         if files.identities:
             login = Credentials(DEMO_CLIENT, str(files.secret_file(DEMO_CLIENT)))
-        urls = self._processes.urls
+        urls = self._planes.urls
         flyte_file = files.path / "flyte.yaml"
         return Ready(
             pid=os.getpid(),
@@ -248,27 +269,23 @@ class Split:
             place=options.place,
             urls=urls,
             flyte=write_flyte_config(flyte_file, urls.control, options.place, files.ca_file, login),
-            pids=self._processes.pids,
+            pids=self._planes.pids,
             ca_file=files.ca_file,
             credentials=login,
         ).write(files.path / "ready.json")
 
 
-def _ops_http() -> httpx.AsyncClient:
-    return httpx.AsyncClient(trust_env=False, verify=False, timeout=METRICS_S)  # noqa: S501 - http
-
-
 @asynccontextmanager
-async def _stopping(processes: Processes) -> AsyncIterator[None]:
+async def _stopping(planes: Backend) -> AsyncIterator[None]:
     """Stop every plane at the end, in order if there is time, whatever ended the body."""
     try:
         yield
     finally:
         try:
             with trio.CancelScope(shield=True):
-                await processes.stop()
+                await planes.stop()
         finally:
-            processes.kill_all()
+            planes.kill_all()
 
 
 def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:

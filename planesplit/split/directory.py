@@ -109,9 +109,12 @@ class Directory:
     def write_config(self, plane: str, table: Mapping[str, Any]) -> Path:
         """Write a plane's configuration, with the caller's settings merged in."""
         path = self.path / "config" / f"{plane}.toml"
-        merged = merge(table, self._options.settings.get(plane, {}))
-        write_atomically(path, tomli_w.dumps(merged))
+        write_atomically(path, tomli_w.dumps(self.merged(plane, table)))
         return path
+
+    def merged(self, plane: str, table: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a plane's table with the caller's settings laid over it."""
+        return merge(table, self._options.settings.get(plane, {}))
 
     def _issue(self) -> Identities:
         place = self._options.place

@@ -1,7 +1,8 @@
-"""The hop from agent to relay as a TCP forwarder that can be cut, frozen, slowed and refused.
+"""The hop from agent to relay as a forwarder that can be cut, frozen, slowed and refused.
 
 It stands where the network stands: it sees ciphertext, keeps its port while the relay restarts, and
-fails the way networks do (reset, clean end, silence). Emulated, since not every kernel has netem.
+fails the way networks do (reset, clean end, silence). Emulated, since not every kernel has netem,
+and so that it works on streams in memory too.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import math
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import trio
+
+from planesplit.split.memory_stream import MemoryStream
 
 CHUNK_BYTES = 65_536
 QUEUED_CHUNKS = 64  # 4 MiB each way: 100 ms at 320 Mbit/s
@@ -21,27 +24,28 @@ DIAL_S = 5.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: close() sends RST
 
 Ending = Literal["reset", "end"]
+Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
 
 
 @dataclass(slots=True, eq=False)
 class _Pair:
-    """One forwarded connection: its two sockets and the scope of its pumps."""
+    """One forwarded connection: its two ends and the scope of its pumps."""
 
-    agent: trio.SocketStream
-    relay: trio.SocketStream
+    agent: trio.abc.HalfCloseableStream
+    relay: trio.abc.HalfCloseableStream
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ending: Ending = "end"
 
 
 class Link:
-    """Forwards TCP connections from a port of its own to the relay's agent listener.
+    """Forwards connections of the agent to the relay.
 
     Args:
-        target: returns the relay's (host, port) at the moment of a new connection.
+        dial: connects to the relay as it is at that moment; raises OSError if it is not there.
     """
 
-    def __init__(self, target: Callable[[], tuple[str, int]]) -> None:
-        self._target = target
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
         self._pairs: set[_Pair] = set()
         self._thawed = trio.Event()
         self._thawed.set()
@@ -60,7 +64,7 @@ class Link:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         self.port = listeners[0].socket.getsockname()[1]
         async with trio.open_nursery() as nursery:
-            await nursery.start(trio.serve_listeners, self._forward, listeners)
+            await nursery.start(trio.serve_listeners, self.forward, listeners)
             task_status.started()
 
     def cut(self, ending: Ending = "reset") -> int:
@@ -105,7 +109,8 @@ class Link:
         self.delay_s, self.refusing = 0.0, False
         self.thaw()
 
-    async def _forward(self, agent: trio.SocketStream) -> None:
+    async def forward(self, agent: trio.abc.HalfCloseableStream) -> None:
+        """Forward one connection of the agent's until it ends."""
         async with agent:
             self.connections += 1
             await self._thawed.wait()
@@ -114,7 +119,7 @@ class Link:
                 return
             try:
                 with trio.fail_after(DIAL_S):
-                    relay = await trio.open_tcp_stream(*self._target())
+                    relay = await self._dial()
             except (OSError, trio.TooSlowError):
                 _reset_on_close(agent)  # what a port without a listener answers
                 return
@@ -139,14 +144,16 @@ class Link:
                 _reset_on_close(pair.relay)
 
     async def _read(
-        self, source: trio.SocketStream, send: trio.MemorySendChannel[tuple[float, bytes]]
+        self, source: trio.abc.ReceiveStream, send: trio.MemorySendChannel[tuple[float, bytes]]
     ) -> None:
         async with send:
             while data := await source.receive_some(CHUNK_BYTES):
                 await send.send((trio.current_time() + self.delay_s, bytes(data)))
 
     async def _write(
-        self, receive: trio.MemoryReceiveChannel[tuple[float, bytes]], sink: trio.SocketStream
+        self,
+        receive: trio.MemoryReceiveChannel[tuple[float, bytes]],
+        sink: trio.abc.HalfCloseableStream,
     ) -> None:
         async for due, data in receive:
             if due > trio.current_time():
@@ -161,5 +168,8 @@ class Link:
         await sink.send_eof()
 
 
-def _reset_on_close(stream: trio.SocketStream) -> None:
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+def _reset_on_close(stream: trio.abc.Stream) -> None:
+    if isinstance(stream, trio.SocketStream):
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    elif isinstance(stream, MemoryStream):
+        stream.reset_on_close()

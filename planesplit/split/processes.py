@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import ssl
+import time
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import trio
 
 from planesplit.ready import Urls
 from planesplit.split import configs
+from planesplit.split.backend import AGENT, CONTROL, CUSTOMER, RELAY, TUNNEL_OPEN
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
 from planesplit.split.operator import TUNNEL_SCOPE, keep_token
@@ -19,12 +21,9 @@ from planesplit.split.plane import PlaneFailed, PlaneProcess
 from planesplit.split.ring import Ring
 from planesplit.tokens import Tokens
 
-RELAY, CUSTOMER, CONTROL, AGENT = PLANES
-TUNNEL_OPEN = "tunnel_open"
-
 
 class Processes:
-    """Runs the planes.
+    """Runs the planes as processes; see `Backend`.
 
     Args:
         options: of the split.
@@ -37,8 +36,9 @@ class Processes:
         self.planes: dict[str, PlaneProcess] = {}
         self.journals = {name: Ring() for name in PLANES}
         self.failure: PlaneFailed | None = None
+        self.mounts: dict[str, httpx.AsyncBaseTransport] = {}
         self._ports: dict[str, dict[str, Any]] = {}
-        self.link = Link(lambda: (configs.LOOPBACK, self._port(RELAY, "agent_port")))
+        self.link = Link(self._dial_relay)
 
     @property
     def urls(self) -> Urls:
@@ -53,6 +53,10 @@ class Processes:
     def pids(self) -> dict[str, int]:
         """Process id of every plane."""
         return {name: plane.pid for name, plane in self.planes.items()}
+
+    def now_s(self) -> float:
+        """Wall clock, seconds since the epoch."""
+        return time.time()
 
     async def start(self) -> None:
         """Start everything and wait until the tunnel is up.
@@ -170,6 +174,9 @@ class Processes:
         reason = f"ended with status {plane.returncode} although nobody asked it to"
         self.failure = PlaneFailed(plane.name, reason, plane.last_lines())
         self._nursery.cancel_scope.cancel()
+
+    async def _dial_relay(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream(configs.LOOPBACK, self._port(RELAY, "agent_port"))
 
     def _url(self, name: str, key: str) -> str:
         scheme = "http" if self._options.insecure else "https"

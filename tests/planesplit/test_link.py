@@ -20,7 +20,8 @@ async def linked(
     """A link in front of a server, and a function that dials it."""
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(serve_quietly, serve)
-        link = Link(lambda: ("127.0.0.1", listeners[0].socket.getsockname()[1]))
+        port = listeners[0].socket.getsockname()[1]
+        link = Link(lambda: trio.open_tcp_stream("127.0.0.1", port))
         await nursery.start(link.serve)
         with trio.fail_after(PATIENCE_S):
             yield link, lambda: trio.open_tcp_stream("127.0.0.1", link.port)
@@ -151,7 +152,7 @@ async def test_a_refusing_link_resets_new_connections_only() -> None:
 
 async def test_an_absent_relay_looks_like_a_closed_port() -> None:
     async with trio.open_nursery() as nursery:
-        link = Link(lambda: ("127.0.0.1", 1))
+        link = Link(lambda: trio.open_tcp_stream("127.0.0.1", 1))
         await nursery.start(link.serve)
         async with await trio.open_tcp_stream("127.0.0.1", link.port) as stream:
             with trio.fail_after(PATIENCE_S), pytest.raises(trio.BrokenResourceError):

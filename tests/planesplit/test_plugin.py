@@ -86,7 +86,11 @@ def test_without_its_fixture_nothing_is_started(pytester: pytest.Pytester) -> No
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["-n", "2"], ["--planesplit-mode=inprocess"]],
+    ids=["alone", "xdist", "inprocess"],
+)
 def test_every_kind_of_test_is_served(pytester: pytest.Pytester, options: list[str]) -> None:
     pytester.makeini("[pytest]\ntrio_mode = true\naddopts = --strict-markers")
     pytester.makepyfile(CASES)

@@ -1,0 +1,88 @@
+"""What `Split` needs of whatever runs the four planes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import httpx
+
+from planesplit.ready import Urls
+from planesplit.split.link import Link
+from planesplit.split.options import PLANES
+from planesplit.split.plane import PlaneFailed
+from planesplit.split.ring import Ring
+
+RELAY, CUSTOMER, CONTROL, AGENT = PLANES
+TUNNEL_OPEN = "tunnel_open"  # the agent's journal event
+
+
+class Backend(Protocol):
+    """Runs the planes: as processes, or in this one.
+
+    Attributes:
+        journals: last journal lines by plane; they go on over restarts.
+        link: the hop from agent to relay.
+        mounts: transports by URL pattern, for clients of planes that have no sockets.
+        failure: the plane that ended unasked, if one did.
+    """
+
+    journals: dict[str, Ring]
+    link: Link
+    failure: PlaneFailed | None
+
+    @property
+    def mounts(self) -> Mapping[str, httpx.AsyncBaseTransport]:
+        """See above."""
+
+    @property
+    def urls(self) -> Urls:
+        """Where clients find the control plane and the relay."""
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process id of every plane."""
+
+    def now_s(self) -> float:
+        """Wall clock of the planes, seconds since the epoch."""
+
+    async def start(self) -> None:
+        """Start everything and wait until the tunnel is up.
+
+        Raises:
+            PlaneFailed: naming the plane that did not come up, with its last lines.
+        """
+
+    async def tunnel_open(self, since: int = 0) -> None:
+        """Wait until the agent has opened its tunnel.
+
+        Args:
+            since: count of the agent's journal before which openings are not regarded.
+
+        Raises:
+            PlaneFailed: not within `ready_s` seconds.
+        """
+
+    async def kill(self, plane: str) -> None:
+        """End a plane at once and wait for its end."""
+
+    async def stop_plane(self, plane: str) -> int:
+        """Stop a plane in order; return its exit status."""
+
+    async def restart(self, plane: str) -> None:
+        """Start a plane again where it was; one that still runs is killed first."""
+
+    def freeze(self, plane: str) -> None:
+        """Let a plane be there and silent, until `thaw`."""
+
+    def thaw(self, plane: str) -> None:
+        """Let a frozen plane go on."""
+
+    async def heal(self) -> None:
+        """Let the link pass everything; thaw and restart what needs it."""
+
+    async def stop(self) -> None:
+        """Stop every plane in order."""
+
+    def kill_all(self) -> None:
+        """End whatever still runs."""

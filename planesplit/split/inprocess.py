@@ -1,0 +1,332 @@
+"""The four planes in this process: the same objects, streams in memory, no thread, any clock.
+
+The only mode that works in simulated time (`trio.testing.MockClock`). There are no processes to
+kill or freeze: a plane is killed by dropping its connections and its tasks, and frozen by silence
+on the tunnel. There is no TLS; who is at the other end of a stream is known without.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import httpx
+import trio
+
+from compute_agent.agent import Agent, Chance, Sources
+from compute_agent.kubernetes import Kubernetes
+from compute_agent.settings import AgentSettings
+from compute_agent.token import NoToken, TokenFile, TokenSource
+from control_stub.app import control_plane, read_secrets
+from control_stub.settings import ControlSettings
+from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.access import Tokens as KubernetesTokens
+from customer_stub.kubernetes.access import read_token_file
+from customer_stub.kubernetes.api import KubernetesApp
+from customer_stub.settings import CustomerSettings
+from planesplit.pki import CONTROL_URI, agent_uri
+from planesplit.ready import Urls
+from planesplit.split import configs
+from planesplit.split.backend import AGENT, CONTROL, CUSTOMER, RELAY, TUNNEL_OPEN
+from planesplit.split.directory import Directory
+from planesplit.split.link import Link
+from planesplit.split.memory_http import AsgiTransport, StreamTransport
+from planesplit.split.memory_stream import memory_stream_pair
+from planesplit.split.operator import TUNNEL_SCOPE, keep_token
+from planesplit.split.options import PLANES, SplitOptions
+from planesplit.split.plane import PlaneFailed
+from planesplit.split.ring import Ring
+from planesplit.tokens import Tokens
+from relay.app import Relay
+from relay.settings import RelayConfig
+from tunnel.journal import Journal
+from tunnel.messages.rpc import AsgiApp
+from tunnel.settings import load
+from tunnel.transport import Transport
+from tunnel.websocket import connect_websocket
+
+URLS = Urls(control="http://control", relay="http://relay", ops="http://ops")
+KUBERNETES_URL = "http://kubernetes"
+PRIVATE_URL = "http://relay-private"
+
+Serve = Callable[[trio.abc.Stream], Awaitable[None]]
+
+
+class _Part:
+    """A plane that runs here: its tasks' scope, and the nursery of its connections."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+        self.connections: trio.Nursery | None = None
+
+
+class InProcess:
+    """Runs the planes in the current trio loop; see `Backend`.
+
+    Args:
+        options: of the split.
+        files: its private directory.
+        nursery: where everything runs.
+    """
+
+    def __init__(self, options: SplitOptions, files: Directory, nursery: trio.Nursery) -> None:
+        self._options, self._files, self._nursery = options, files, nursery
+        self._parts: dict[str, _Part] = {}
+        self._relay: Relay
+        self._control_app: AsgiApp
+        self._kubernetes_app: Any
+        self._epoch_s = time.time() - trio.current_time()
+        self.journals = {name: Ring() for name in PLANES}
+        self.failure: PlaneFailed | None = None
+        self.urls = URLS
+        self.link = Link(self._dial_relay)
+        self.mounts: dict[str, httpx.AsyncBaseTransport] = {
+            f"all://{httpx.URL(url).host}": transport
+            for url, transport in (
+                (URLS.control, AsgiTransport(lambda: self._control_app, self._in(CONTROL))),
+                (URLS.relay, self._to_relay(lambda relay: relay.serve_viewer)),
+                (URLS.ops, self._to_relay(lambda relay: relay.serve_ops)),
+            )
+        }
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """This process, four times."""
+        return dict.fromkeys(PLANES, os.getpid())
+
+    def now_s(self) -> float:
+        """Wall clock in seconds since the epoch; simulated where the loop's clock is."""
+        return self._epoch_s + trio.current_time()
+
+    async def start(self) -> None:
+        """Start everything and wait until the tunnel is up.
+
+        Raises:
+            PlaneFailed: the agent opened no tunnel in `ready_s`.
+        """
+        for name in (CUSTOMER, RELAY, CONTROL):
+            await self._start(name)
+        if self._files.identities:
+            await self._nursery.start(self._operate)
+        await self._start(AGENT)
+        await self.tunnel_open()
+
+    async def tunnel_open(self, since: int = 0) -> None:
+        """See Backend."""
+        with trio.move_on_after(self._options.ready_s):
+            await self.journals[AGENT].event(TUNNEL_OPEN, since=since)
+            return
+        lines = self.journals[AGENT].lines
+        raise PlaneFailed(AGENT, "opened no tunnel", lines)
+
+    async def kill(self, plane: str) -> None:
+        """Drop a plane's connections and tasks."""
+        part = self._named(plane)
+        if plane in (AGENT, RELAY):
+            self.link.cut()
+        part.scope.cancel()
+        await part.ended.wait()
+
+    async def stop_plane(self, plane: str) -> int:
+        """Stop a plane; here that is the same as killing it, but for the relay, which drains."""
+        if plane == RELAY and not self._named(RELAY).ended.is_set():
+            await self._relay.drain()
+        await self.kill(plane)
+        return 0
+
+    async def restart(self, plane: str) -> None:
+        """See Backend."""
+        await self.kill(plane)
+        await self._start(plane)
+
+    def freeze(self, plane: str) -> None:
+        """Silence the tunnel.
+
+        Raises:
+            ValueError: of another plane than agent and relay.
+        """
+        self._on_tunnel(plane)
+        self.link.freeze()
+
+    def thaw(self, plane: str) -> None:
+        """Let the tunnel speak again."""
+        self._on_tunnel(plane)
+        self.link.thaw()
+
+    async def heal(self) -> None:
+        """See Backend."""
+        self.link.heal()
+        for name, part in list(self._parts.items()):
+            if part.ended.is_set():
+                await self._start(name)
+
+    async def stop(self) -> None:
+        """End every plane."""
+        for name in (AGENT, CONTROL, RELAY, CUSTOMER):
+            if name in self._parts:
+                await self.kill(name)
+
+    def kill_all(self) -> None:
+        """See Backend."""
+        for part in self._parts.values():
+            part.scope.cancel()
+
+    async def _start(self, name: str) -> None:
+        runs = {
+            RELAY: self._run_relay,
+            CUSTOMER: self._run_customer,
+            CONTROL: self._run_control,
+            AGENT: self._run_agent,
+        }
+        self._parts[name] = part = _Part()
+        await self._nursery.start(self._run, part, runs[name])
+
+    async def _run(
+        self,
+        part: _Part,
+        run: Callable[..., Awaitable[None]],
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        try:
+            with part.scope:
+                async with trio.open_nursery() as part.connections:
+                    await run(task_status=task_status)
+                    part.connections.cancel_scope.cancel()
+        finally:
+            part.connections = None
+            part.ended.set()
+
+    async def _run_relay(self, *, task_status: trio.TaskStatus[None]) -> None:
+        config = load(
+            RelayConfig, self._table(configs.relay(self._options, self._files, {}), RELAY)
+        )
+        self._relay = Relay(
+            config.limits,
+            config.tunnel,
+            insecure=self._options.insecure,
+            journal=self._journal(RELAY),
+            clock=self.now_s,
+        )
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def _run_customer(self, *, task_status: trio.TaskStatus[None]) -> None:
+        table = self._table(configs.customer(self._options, self._files), CUSTOMER)
+        settings = load(CustomerSettings, table)
+        journal = self._journal(CUSTOMER)
+        cluster = Cluster(settings, journal=journal, clock=lambda: int(self.now_s() * 1e9))
+        tokens = KubernetesTokens(read_token_file(settings.token_file))
+        self._kubernetes_app = KubernetesApp(
+            cluster.pods,
+            cluster.kubelet.produced,
+            tokens=tokens,
+            settings=settings,
+            journal=journal,
+        )
+        await cluster.run(task_status=task_status)
+
+    async def _run_control(self, *, task_status: trio.TaskStatus[None]) -> None:
+        plain = configs.control(self._options, self._files, PRIVATE_URL, URLS.relay)
+        settings = load(ControlSettings, self._table(plain, CONTROL))
+        private = self._to_relay(
+            lambda relay: partial(relay.serve_control, peer_uris=(CONTROL_URI,))
+        )
+        async with control_plane(
+            settings,
+            read_secrets(settings),
+            URLS.control,
+            journal=self._journal(CONTROL),
+            clock=self.now_s,
+            threaded=False,
+            relay_transport=private,
+        ) as plane:
+            self._control_app = plane.asgi
+            task_status.started()
+            await trio.sleep_forever()
+
+    async def _run_agent(self, *, task_status: trio.TaskStatus[None]) -> None:
+        table = {
+            **self._table(configs.agent(self._options, self._files, 0, 0), AGENT),
+            "kubernetes_url": KUBERNETES_URL,
+        }
+        settings = load(AgentSettings, table)
+        transport = AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))
+        kubernetes = Kubernetes(
+            KUBERNETES_URL,
+            TokenFile(settings.kubernetes_token_file),
+            None,
+            settings.kubernetes,
+            transport,
+        )
+        token: TokenSource = TokenFile(settings.token_file) if self._files.identities else NoToken()
+        agent = Agent(
+            settings,
+            dial=self._dial,
+            sources=Sources(kubernetes, token),
+            journal=self._journal(AGENT),
+            chance=Chance(now_s=self.now_s),
+        )
+        task_status.started()
+        await agent.run()
+
+    async def _operate(self, *, task_status: trio.TaskStatus[None]) -> None:
+        client = self._files.agent_client
+        async with httpx.AsyncClient(mounts=self.mounts, trust_env=False) as http:
+            secret_file = self._files.secret_file(client)
+            tokens = Tokens(http, URLS.control, client, secret_file, scope=TUNNEL_SCOPE)
+            await keep_token(tokens, self._files.agent_token, task_status=task_status)
+
+    async def _dial(self) -> Transport:
+        """The agent's way to the relay: through the link, as everywhere."""
+        ours, theirs = memory_stream_pair()
+        self._nursery.start_soon(self.link.forward, theirs)
+        return await connect_websocket(ours, host="relay")
+
+    async def _dial_relay(self) -> trio.abc.HalfCloseableStream:
+        place = self._options.place
+        names = (agent_uri(place.org, place.cluster),)
+        return self._connect(lambda relay: partial(relay.serve_agent, peer_uris=names))
+
+    def _to_relay(self, serve: Callable[[Relay], Serve]) -> StreamTransport:
+        async def connect() -> trio.abc.Stream:
+            return self._connect(serve)
+
+        return StreamTransport(connect)
+
+    def _connect(self, serve: Callable[[Relay], Serve]) -> trio.abc.HalfCloseableStream:
+        ours, theirs = memory_stream_pair()
+        self._in(RELAY)(serve(self._relay), theirs)
+        return ours
+
+    def _in(self, plane: str) -> Callable[..., None]:
+        """Return what starts tasks in a plane; it raises OSError while the plane is dead."""
+
+        def start(*task: object) -> None:
+            part = self._parts.get(plane)
+            if part is None or part.connections is None:
+                raise ConnectionRefusedError(f"{plane} is not running")
+            part.connections.start_soon(*task)  # type: ignore[arg-type]
+
+        return start
+
+    def _table(self, table: dict[str, object], plane: str) -> dict[str, object]:
+        return self._files.merged(plane, table)
+
+    def _journal(self, plane: str) -> Journal:
+        ring = self.journals[plane]
+        return Journal(plane, write=lambda line: ring.append(line.rstrip("\n")), clock=self.now_s)
+
+    def _on_tunnel(self, plane: str) -> None:
+        if plane not in (AGENT, RELAY):
+            raise ValueError(f"in one process only {AGENT} and {RELAY} can be frozen, not {plane}")
+
+    def _named(self, plane: str) -> _Part:
+        try:
+            return self._parts[plane]
+        except KeyError:
+            raise ValueError(f"there is no plane '{plane}'; known: {', '.join(PLANES)}") from None
