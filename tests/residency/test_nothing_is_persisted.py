@@ -19,13 +19,15 @@ from typing import Literal
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from reach import Reach
 
 from planesplit.canary import Canary, Find
+from planesplit.harness import open_portal
 from planesplit.portal import Portal
 from planesplit.split.core import Split
+from planesplit.split.options import SplitOptions
 from planesplit.tail import Line
 
 pytestmark = pytest.mark.integration
@@ -41,6 +43,14 @@ class Program:
     lines: int
     width: int
     fault: Fault
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Session]:
+    """A split of this module's own: nobody restarts its planes."""
+    portal, split = open_portal(SplitOptions())
+    yield portal, split
+    portal.stop()
 
 
 programs = st.builds(
@@ -84,22 +94,16 @@ async def run_and_look(split: Split, program: Program, canary: Canary) -> list[F
 
 
 @given(program=programs)
-@settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-def test_no_program_leaves_a_trace(planesplit_session: Session, program: Program) -> None:
-    portal, split = planesplit_session
+@settings(max_examples=8, phases=[Phase.generate])  # real processes: shrinking would take minutes
+def test_no_program_leaves_a_trace(running: Session, program: Program) -> None:
+    portal, split = running
     finds = portal.call(run_and_look, split, program, Canary(), timeout_s=60)
     assert finds == []
 
 
-def test_the_customers_own_store_does_hold_the_lines(planesplit_session: Session) -> None:
+def test_the_customers_own_store_does_hold_the_lines(running: Session) -> None:
     """Without this, a scan that reads nothing would pass for a clean one."""
-    portal, split = planesplit_session
+    portal, split = running
     canary = Canary()
     portal.call(run_and_look, split, Program(20, 4, "none"), canary, timeout_s=60)
     assert canary.scan_tree(Path(split.ready.directory) / "logs")
@@ -164,8 +168,8 @@ def leaks() -> Iterator[list[Path]]:
 
 
 @pytest.mark.parametrize("name", sorted(PLANTS))
-def test_a_planted_leak_is_found(planesplit_session: Session, leaks: list[Path], name: str) -> None:
-    portal, split = planesplit_session
+def test_a_planted_leak_is_found(running: Session, leaks: list[Path], name: str) -> None:
+    portal, split = running
     canary = Canary()
     path = PLANTS[name](split, canary.make().encode())
     leaks += [path] if path else []
