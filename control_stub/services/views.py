@@ -143,5 +143,7 @@ def _error(run: Run, last: Report) -> workflow.ErrorInfo:
         return workflow.ErrorInfo(message=run.error, kind=workflow.ErrorInfo.KIND_SYSTEM)
     code = "unknown" if last.exit_code is None else str(last.exit_code)
     return workflow.ErrorInfo(
-        message=f"the container ended with exit code {code}", kind=workflow.ErrorInfo.KIND_USER
+        message=f"the container ended with exit code {code}",
+        kind=workflow.ErrorInfo.KIND_USER,
+        code=f"ExitCode:{code}",
     )
