@@ -5,7 +5,6 @@ It knows what a ready file says and nothing else, as any client would.
 
 from __future__ import annotations
 
-import re
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -37,7 +36,7 @@ PHASE_PREFIX = "ACTION_PHASE_"
 DONE = frozenset({"SUCCEEDED", "FAILED", "ABORTED", "TIMED_OUT", "RECOVERED"})
 BEGUN = DONE | {"RUNNING", "PAUSED"}
 SUCCEEDED = "SUCCEEDED"
-_EXIT_CODE = re.compile(r"exit code (\d{1,3})$")
+EXIT_CODE = "ExitCode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,11 +321,11 @@ def _phase(number: phase_pb2.ActionPhase.ValueType) -> str:
 
 
 def _exit_code(details: run_definition_pb2.ActionDetails) -> int | None:
-    """flyteidl2 has no field for it: success is 0, the message of a failure ends with it."""
+    """Success is 0; flyteidl2 has no field for others, so they are in the error's code."""
     if _phase(details.status.phase) == SUCCEEDED:
         return 0
-    found = _EXIT_CODE.search(details.error_info.message)
-    return int(found[1]) if found else None
+    kind, _, number = details.error_info.code.partition(":")
+    return int(number) if kind == EXIT_CODE and number.isdecimal() else None
 
 
 def _time(seconds: int) -> str:

@@ -18,6 +18,7 @@ from planesplit.split.core import sole
 from planesplit.split.plane import PlaneFailed
 
 OK, FAILED, USAGE, UNUSABLE = 0, 1, 2, 3
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BROKEN_PIPE = 128 + signal.SIGPIPE
 
 _CONNECT_EXITS = {
@@ -34,15 +35,15 @@ class UsageError(Exception):
 async def settle(command: Callable[[], Awaitable[int]]) -> int:
     """Run a command to its end and return the exit code.
 
-    SIGINT and SIGTERM cancel it, so that it ends in order; a second one ends the process at once
-    (the kernel then kills the planes that it started).
+    SIGINT, SIGTERM and SIGHUP cancel it, so that it ends in order; a second one ends the process
+    at once (the kernel then kills the planes that it started).
     """
     received = 0
     code, scope = OK, trio.CancelScope()
 
     async def watch(*, task_status: trio.TaskStatus[None]) -> None:
         nonlocal received
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*ENDING_SIGNALS) as signals:
             task_status.started()
             async for number in signals:
                 if received:

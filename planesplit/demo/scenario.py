@@ -37,11 +37,13 @@ class Scenario:
     def __init__(self, split: Split, *, rate: float, seconds: float | None, seed: int = 1) -> None:
         self.split, self._rate, self._seed = split, rate, seed
         self._seconds = seconds or ENDLESS_S
+        self._wanted_cuts = CUTS if seconds else 0
         self._cut_every_s = seconds / (CUTS + 1) if seconds else CUT_EVERY_S
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
         self.run = ""
         self.lines: list[Line] = []
         self.cuts_ns: list[int] = []
+        self._cutting = trio.CancelScope()
 
     async def play(self) -> Summary:
         """Run to the end.
@@ -60,7 +62,14 @@ class Scenario:
     def summary(self, seconds: float) -> Summary:
         """Sum up what has been delivered so far."""
         delivery = self.split.delivery(self.run, self.lines)
-        return summarise(delivery, self.lines, self.cuts_ns, wanted_cuts=CUTS, seconds=seconds)
+        return summarise(
+            delivery, self.lines, self.cuts_ns, wanted_cuts=self._wanted_cuts, seconds=seconds
+        )
+
+    async def finish(self) -> None:
+        """End the run now; `play` returns when everything that it wrote has arrived."""
+        self._cutting.cancel()
+        await self.split.viewer.abort(self.run, "the demonstration is over")
 
     def written(self, count: int) -> list[str]:
         """Return the last lines in the customer's log, cut to one screen line each."""
@@ -84,9 +93,10 @@ class Scenario:
         return [str(part) for option in options.items() for part in option]
 
     async def _cut_often(self) -> None:
-        while self._seconds == ENDLESS_S or len(self.cuts_ns) < CUTS:
-            await trio.sleep(self._cut_every_s)
-            await self.cut()
+        with self._cutting:
+            while not self._wanted_cuts or len(self.cuts_ns) < self._wanted_cuts:
+                await trio.sleep(self._cut_every_s)
+                await self.cut()
 
     async def cut(self) -> None:
         """Cut the tunnel in the middle of a frame and wait until the agent is back."""

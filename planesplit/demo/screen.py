@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterable, Mapping
 
@@ -27,16 +28,24 @@ RECENT_LINES = 500
 
 
 async def show(scenario: Scenario) -> Summary:
-    """Play the scenario with a screen; cancelling leaves the terminal as it was."""
+    """Play the scenario with a screen until it ends, or until Ctrl-C asks it to."""
     metrics: dict[str, float] = {}
     console = Console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_metrics, scenario, metrics)
             nursery.start_soon(_refresh, live, scenario, metrics)
+            nursery.start_soon(_finish_on_interrupt, scenario)
             summary = await scenario.play()
             nursery.cancel_scope.cancel()
     return summary
+
+
+async def _finish_on_interrupt(scenario: Scenario) -> None:
+    """The first Ctrl-C ends the run in order, so that there is a summary; the next one ends all."""
+    with trio.open_signal_receiver(signal.SIGINT) as signals:
+        await anext(aiter(signals))
+    await scenario.finish()
 
 
 async def _refresh(live: Live, scenario: Scenario, metrics: Mapping[str, float]) -> None:

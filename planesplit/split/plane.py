@@ -34,7 +34,7 @@ class PlaneFailed(Exception):
 
 
 class PlaneProcess:
-    """Runs `python -m {name} --config FILE` in a process group of its own.
+    """Runs `python -P -m {name} --config FILE` in a process group of its own.
 
     Its stdout and stderr are pipes, never files. The kernel kills it when the thread that started
     it ends (PR_SET_PDEATHSIG), so that has to be the thread that runs trio, not a worker.
@@ -57,7 +57,14 @@ class PlaneProcess:
         on_exit: Callable[[PlaneProcess], None] = lambda plane: None,
     ) -> None:
         self.name = name
-        self._command = command or (sys.executable, "-m", name, "--config", str(config_file))
+        self._command = command or (
+            sys.executable,
+            "-P",  # the caller's directory may hold a package of the same name
+            "-m",
+            name,
+            "--config",
+            str(config_file),
+        )
         self._on_exit = on_exit
         self._process: subprocess.Popen[bytes] | None = None
         self._announced = trio.Event()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,29 @@ def running(command: str) -> bool:
     return False
 
 
+def test_up_ends_when_a_plane_dies(tmp_path: Path) -> None:
+    with up(tmp_path, "--insecure") as (process, ready):
+        planes = pids(ready)
+        os.kill(planes["relay"], signal.SIGKILL)
+        assert process.wait(PATIENCE_S) == 3
+        assert process.stderr
+        assert "relay ended with status -9 although nobody asked it to" in process.stderr.read()
+        assert all(gone(pid) for pid in planes.values())
+
+
+def test_planes_are_ours_whatever_the_directory_holds(tmp_path: Path) -> None:
+    (tmp_path / "relay.py").write_text("raise SystemExit('the wrong relay')")
+    done = subprocess.run(
+        [Path(sys.executable).parent / "planesplit", "demo", "--seconds", "2", "--insecure"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     with up(tmp_path, "--insecure") as (_, ready):
         options = ["--workload", "plain", "--", "--lines", "20000", "--rate", "0"]
@@ -223,3 +248,29 @@ def test_demo_interrupted_leaves_nothing(tmp_path: Path) -> None:
     assert demo.wait(PATIENCE_S) == 130
     demo.stdout.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_on_a_terminal_shows_three_columns_and_sums_up_on_ctrl_c() -> None:
+    terminal, inside = pty.openpty()
+    termios.tcsetwinsize(inside, (24, 140))
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "planesplit", "demo", "--insecure"],
+        env={**os.environ, "TERM": "xterm"},
+        stdout=inside,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(inside)
+    shown = b""
+    deadline = time.monotonic() + PATIENCE_S
+    while b"step=9" not in shown:
+        assert time.monotonic() < deadline, shown[-2000:]
+        shown += os.read(terminal, 65_536)
+    assert b"what the agent sends" in shown
+    assert b"what arrives" in shown
+    demo.send_signal(signal.SIGINT)
+    with suppress(OSError):  # the terminal ends with its last process
+        while data := os.read(terminal, 65_536):
+            shown += data
+    os.close(terminal)
+    assert demo.wait(PATIENCE_S) == 0
+    assert b"0 lost, 0 doubled" in shown
