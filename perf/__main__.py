@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import trio
 
-from perf.plan import PARTS, QUICK, Plan, measure
+from perf.plan import QUICK, Plan, measure
+from planesplit.measure.catalogue import PARTS, SUBJECTS
 from planesplit.measure.lab import MeasureError
-from planesplit.measure.subjects import SUBJECTS
 
 ENVIRONMENT_EXIT = 3
 INTERRUPTED_EXIT = 130

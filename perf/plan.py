@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planesplit.measure.catalogue import PARTS, SUBJECTS
 from planesplit.measure.environment import Environment
 from planesplit.measure.latency import measure_lines, measure_round_trips
 from planesplit.measure.report import Report
 from planesplit.measure.rounds import Progress, measure_throughput
 from planesplit.measure.stalled import measure_stalled
-from planesplit.measure.subjects import SUBJECTS, Subject
+from planesplit.measure.subjects import Subject
 
-PARTS = ("bulk", "lines", "rtt", "stalled")
 RTT_BYTES = 100
-ONE_WAY_ONLY = "relay"  # a tail has no way up; its twin has
-ALIKE_ON_LINES = "relay-direct"  # on lines it differs from a tail by nothing that shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +68,16 @@ async def measure(plan: Plan, names: Sequence[str], progress: Progress) -> Repor
     environment = Environment()
     subjects, skipped = available(names)
     report = Report(skipped=skipped)
+
+    def able(part: str) -> list[Subject]:
+        return [subject for subject in subjects if part in subject.parts]
+
     for name, reason in skipped.items():
         progress(f"NOT MEASURED: {name}: {reason}")
     if "bulk" in plan.parts:
         for streams in plan.streams:
             report.throughput += await measure_throughput(
-                subjects,
+                able("bulk"),
                 streams,
                 rounds=plan.rounds,
                 round_bytes=plan.round_bytes,
@@ -84,7 +86,7 @@ async def measure(plan: Plan, names: Sequence[str], progress: Progress) -> Repor
     if "lines" in plan.parts:
         for rate_per_s, streams in plan.line_loads:
             report.lines += await measure_lines(
-                [subject for subject in subjects if subject.name != ALIKE_ON_LINES],
+                able("lines"),
                 rate_per_s,
                 streams=streams,
                 duration_s=plan.line_s,
@@ -93,13 +95,13 @@ async def measure(plan: Plan, names: Sequence[str], progress: Progress) -> Repor
             )
     if "rtt" in plan.parts:
         report.round_trips = await measure_round_trips(
-            [subject for subject in subjects if subject.name != ONE_WAY_ONLY],
+            able("rtt"),
             size_bytes=RTT_BYTES,
             count=plan.pings,
             rounds=plan.rounds,
             progress=progress,
         )
-    if "stalled" in plan.parts and ONE_WAY_ONLY in names:
+    if "stalled" in plan.parts and able("stalled"):
         report.stalled = await measure_stalled(
             rounds=plan.rounds, round_bytes=plan.round_bytes, progress=progress
         )

@@ -7,9 +7,10 @@ from functools import partial
 import pytest
 
 from perf.plan import QUICK, available
+from planesplit.measure.catalogue import SUBJECTS
 from planesplit.measure.report import over_ratio
 from planesplit.measure.rounds import Throughput, measure_throughput
-from planesplit.measure.subjects import SUBJECTS, Subject, start_splice
+from planesplit.measure.subjects import Subject, start_splice
 
 pytestmark = pytest.mark.integration
 
@@ -46,7 +47,7 @@ async def test_the_floor_is_well_written() -> None:
 async def test_a_relay_that_is_slow_does_not_pass() -> None:
     """The check can fail: a splice that handles 1 KiB at a time is found out."""
     start = partial(start_splice, name="slow", buffer_bytes=SLOW_BUFFER_BYTES)
-    slow = Subject("slow", "splice with a tiny buffer", start)
+    slow = Subject("slow", "splice with a tiny buffer", start, frozenset({"bulk"}))
     figures = await run(SUBJECTS["floor"], slow, streams=1)
     assert over_ratio(figures, "slow", MOST_TIMES_FLOOR)
     assert over_ratio(figures, "floor", 1.0) == []

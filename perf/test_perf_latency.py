@@ -8,10 +8,11 @@ import signal
 import pytest
 import trio
 
+from planesplit.measure.catalogue import SUBJECTS
 from planesplit.measure.lab import open_lab
 from planesplit.measure.latency import Percentiles, measure_lines, measure_round_trips
 from planesplit.measure.rig import LineSample
-from planesplit.measure.subjects import SUBJECTS, Load
+from planesplit.measure.subjects import Load
 
 pytestmark = pytest.mark.integration
 

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from planesplit.measure.lines import LinePlan, LineSource
+from planesplit.measure.pace import handed_over
 from planesplit.measure.reactor import attached
 from planesplit.measure.timer import Timer
 from planesplit.measure.unit import UNIT_BYTES, canned_unit
@@ -72,7 +73,7 @@ class Feed:
         try:
             while not source.done:
                 await timer.until(source.wake_s())
-                await self.stream.send(source.take())
+                await self.stream.send(source.plan.message(source.take()))
                 self.stream.mark(CURSOR)
         finally:
             timer.close()
@@ -167,10 +168,7 @@ class CannedAgent:
         async with trio.open_nursery() as nursery:
             for feed, source in zip(self._feeds, sources, strict=True):
                 nursery.start_soon(feed.send_lines, source)
-        return {
-            "batches": [batch for source in sources for batch in source.handed_over],
-            "late_s": [late for source in sources for late in source.late_s],
-        }
+        return handed_over(sources)
 
     async def _run(self, do: str, **arguments: Any) -> dict[str, Any]:
         answer: dict[str, Any] = {}

@@ -43,7 +43,7 @@ class LineLatency:
             purpose, and being late.
         late: how late the generator's clock alone was.
         achieved_per_s: lines a second that came out.
-        relay_cpu_share: of one core.
+        relay_cpu_share, agent_cpu_share: of one core; 0 without an agent.
         p99_ms: spread over the rounds.
     """
 
@@ -55,6 +55,7 @@ class LineLatency:
     late: Percentiles
     achieved_per_s: float
     relay_cpu_share: Spread
+    agent_cpu_share: Spread
     p99_ms: Spread
 
     @property
@@ -164,6 +165,7 @@ def _line_latency(name: str, samples: Sequence[LineSample]) -> LineLatency:
         late=Percentiles.of([time for sample in samples for time in sample.late_s]),
         achieved_per_s=Spread.of(map(_achieved_per_s, samples)).median,
         relay_cpu_share=Spread.of(s.relay_cpu_s / plan.duration_s for s in samples),
+        agent_cpu_share=Spread.of(s.agent_cpu_s / plan.duration_s for s in samples),
         p99_ms=Spread.of(percentile(times, 99.0) * 1e3 for times in each),
     )
 

@@ -79,6 +79,21 @@ class LinePlan:
         found.sort()
         return found
 
+    def complete(self, batches: Iterable[Batch]) -> bool:
+        """Whether every line is in these batches once, and each stream's are in order."""
+        nexts = [0] * self.streams
+        for stream, first, count, _ in batches:
+            if first != nexts[stream]:
+                return False
+            nexts[stream] += count
+        return all(number == self.lines for number in nexts)
+
+    def message(self, batch: Batch) -> bytes:
+        """Return a batch as a Connect message: which lines it has, and as many bytes as they."""
+        size = batch.lines * self.line_bytes
+        head = HEAD.pack(batch.stream, batch.first, batch.lines)
+        return ENVELOPE.pack(0, HEAD.size + size) + head + bytes(size)
+
     def as_json(self) -> dict[str, Any]:
         """Return its fields."""
         return asdict(self)
@@ -93,37 +108,35 @@ class LineSource:
     """
 
     def __init__(self, plan: LinePlan, stream: int) -> None:
-        self._plan, self._stream = plan, stream
+        self.plan, self._stream = plan, stream
         self._next = 0
         self._last_s = -math.inf
-        self._filler = bytes(plan.line_bytes * plan.batch_lines)
         self.handed_over: list[Batch] = []
         self.late_s: list[float] = []
 
     @property
     def done(self) -> bool:
         """Whether every line was taken."""
-        return self._next >= self._plan.lines
+        return self._next >= self.plan.lines
 
     def wake_s(self) -> float:
         """When the next batch is to be taken."""
-        plan = self._plan
+        plan = self.plan
         last = min(self._next + plan.full_bytes // plan.line_bytes, plan.lines) - 1
         full_s = plan.intended_s(self._stream, last)
         held_s = min(self._last_s + plan.hold_off_s, full_s)
         return max(plan.intended_s(self._stream, self._next), held_s)
 
-    def take(self) -> bytes:
-        """Return a Connect message of the lines that are due, at least one."""
-        now_s, plan = time.monotonic(), self._plan
+    def take(self) -> Batch:
+        """Return the batch of lines that are due, at least one."""
+        now_s, plan = time.monotonic(), self.plan
         self.late_s.append(now_s - self.wake_s())
         count = max(1, min(plan.due(self._stream, now_s) - self._next, plan.batch_lines))
-        self.handed_over.append(Batch(self._stream, self._next, count, now_s))
-        head = HEAD.pack(self._stream, self._next, count)
+        batch = Batch(self._stream, self._next, count, now_s)
+        self.handed_over.append(batch)
         self._next += count
         self._last_s = now_s
-        size = count * plan.line_bytes
-        return ENVELOPE.pack(0, HEAD.size + size) + head + self._filler[:size]
+        return batch
 
 
 class LineReader:
@@ -131,6 +144,11 @@ class LineReader:
 
     def __init__(self) -> None:
         self._pending = bytearray()
+
+    def read(self, message: bytes, at_s: float) -> list[Batch]:
+        """Return the batches of one message."""
+        stream, first, lines = HEAD.unpack_from(message)
+        return [Batch(stream, first, lines, at_s)]
 
     def feed(self, data: memoryview, at_s: float) -> list[Batch]:
         """Return the batches that `data`, received at `at_s`, completes."""
@@ -140,8 +158,8 @@ class LineReader:
             _, size = ENVELOPE.unpack_from(self._pending)
             if len(self._pending) < ENVELOPE.size + size:
                 break
-            if size:
-                stream, first, lines = HEAD.unpack_from(self._pending, ENVELOPE.size)
-                found.append(Batch(stream, first, lines, at_s))
+            message = bytes(self._pending[ENVELOPE.size : ENVELOPE.size + size])
             del self._pending[: ENVELOPE.size + size]
+            if message:
+                found += self.read(message, at_s)
         return found

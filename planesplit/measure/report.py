@@ -145,7 +145,7 @@ def _ms(times: Percentiles) -> tuple[str, str, str]:
 
 def _lines(figures: Sequence[LineLatency]) -> str:
     head = ["200-byte lines", "rate/s", "streams", "achieved/s", "p50 ms", "p99", "p99.9"]
-    head += ["send p50", "send p99", "late p99", "relay CPU"]
+    head += ["send p50", "send p99", "late p99", "relay CPU", "agent CPU"]
     rows = table(
         head,
         (
@@ -158,6 +158,7 @@ def _lines(figures: Sequence[LineLatency]) -> str:
                 *_ms(figure.send_delay)[:2],
                 _ms(figure.late)[1] + ("" if figure.valid else " !"),
                 f"{figure.relay_cpu_share.median:.1%}",
+                f"{share:.1%}" if (share := figure.agent_cpu_share.median) else "-",
             )
             for figure in figures
         ),

@@ -55,7 +55,7 @@ class LineSample:
         handed_over: batches as the source gave them away.
         received: batches as they came out.
         late_s: how late the generator's clock woke it for each batch.
-        relay_cpu_s: CPU seconds of the relay.
+        relay_cpu_s, agent_cpu_s: CPU seconds of these processes; 0 without an agent.
     """
 
     plan: LinePlan
@@ -63,6 +63,7 @@ class LineSample:
     received: list[Batch]
     late_s: list[float]
     relay_cpu_s: float
+    agent_cpu_s: float
 
 
 @dataclass(slots=True)
@@ -74,6 +75,8 @@ class Rig:
         streams: how many exchanges are open.
         relay_pid: the process whose cost counts.
         source, sink: the helpers on both sides.
+        agent_pid: the agent's process, 0 without one.
+        tails: whether the answers are TailLogs messages.
     """
 
     name: str
@@ -81,6 +84,8 @@ class Rig:
     relay_pid: int
     source: Helper
     sink: Helper
+    agent_pid: int = 0
+    tails: bool = False
 
     async def transfer(self, units: int, first: int = 0, count: int | None = None) -> Sample:
         """Send so many units over each of the streams and wait for the last byte.
@@ -132,19 +137,24 @@ class Rig:
         """
         plan = LinePlan(rate_per_s, duration_s, self.streams, line_bytes, time.monotonic() + LEAD_S)
         within_s = SLACK_S + 5 * duration_s
-        before = cpu_s(self.relay_pid)
+        pids = (self.relay_pid, self.agent_pid)
+        before = [cpu_s(pid) if pid else 0.0 for pid in pids]
         received: list[Batch] = []
 
         async def receive() -> None:
-            answer = await self.sink.ask("lines", within_s=within_s, lines_each=plan.lines)
+            answer = await self.sink.ask(
+                "lines", within_s=within_s, lines_each=plan.lines, tails=self.tails
+            )
             received.extend(Batch(*each) for each in answer["batches"])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
             sent = await self.source.ask("lines", within_s=within_s, plan=plan.as_json())
         handed_over = [Batch(*each) for each in sent["batches"]]
-        used = cpu_s(self.relay_pid) - before
-        return LineSample(plan, handed_over, received, sent["late_s"], used)
+        used = [(cpu_s(pid) if pid else 0.0) - b for pid, b in zip(pids, before, strict=True)]
+        if not plan.complete(received):
+            raise MeasureError(f"{self.name}: lines were lost, doubled or out of order")
+        return LineSample(plan, handed_over, received, sent["late_s"], *used)
 
     async def ping(self, count: int, size: int) -> list[float]:
         """Return round-trip times in seconds of `size` bytes up and down one exchange.

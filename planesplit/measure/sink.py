@@ -121,11 +121,18 @@ class Sink:
                 self._waiting.add(viewer)
         self._tell_if_complete()
 
-    def expect_lines(self, lines_each: int) -> None:
-        """Answer with all batches once so many lines have reached every viewer."""
+    def expect_lines(self, lines_each: int, tails: bool = False) -> None:
+        """Answer with all batches once so many lines have reached every viewer.
+
+        Args:
+            lines_each: on each stream.
+            tails: whether they come as TailLogs messages.
+        """
         self._batches = []
         self._lines_left = lines_each * len(self._viewers)
-        for viewer in self._viewers:
+        for stream, viewer in enumerate(self._viewers):
+            if tails and type(viewer.lines) is LineReader:
+                viewer.lines = _tail_reader(stream)
             self._listen(viewer, self._read_lines)
 
     def ping(self, count: int, size: int) -> dict[str, Any]:
@@ -195,6 +202,12 @@ class Sink:
             for each in self._viewers:
                 self._listen(each, self._count)
             self._commands.reply(batches=self._batches)
+
+
+def _tail_reader(stream: int) -> LineReader:
+    from planesplit.measure.tail_reader import TailReader  # protobuf: only where it is needed
+
+    return TailReader(stream)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import heapq
 import socket
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from planesplit.measure.lines import LinePlan, LineSource
+from planesplit.measure.lines import Batch, LinePlan, LineSource
+from planesplit.measure.pace import Pacer, handed_over
 from planesplit.measure.reactor import READ_BYTES, READABLE, WRITABLE, Commands, Reactor
-from planesplit.measure.timer import Timer
 from planesplit.measure.unit import canned_unit
 
 BACKLOG = 1_024
@@ -54,7 +53,6 @@ class Source:
         self._feeds: list[Feed] = []
         self._chunk_bytes = len(chunk(canned_unit()))
         self._block = memoryview(chunk(canned_unit()) * BLOCK_UNITS)
-        self._timer = Timer()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self._reactor.register(self._listener.fileno(), READABLE, self._accept)
         self._commands = Commands(
@@ -89,33 +87,18 @@ class Source:
         """Send lines as planned, on all connections; answers when the last one was handed over."""
         schedule = LinePlan(**plan)
         sources = [LineSource(schedule, stream) for stream in range(len(self._feeds))]
-        queue = [(source.wake_s(), i) for i, source in enumerate(sources)]
-        heapq.heapify(queue)
         for feed in self._feeds:
             feed.socket.settimeout(HEAD_S)  # an open loop may wait, and says so in its figures
 
-        def fire() -> None:
-            _, stream = heapq.heappop(queue)
-            source = sources[stream]
-            self._feeds[stream].socket.sendall(chunk(source.take()))
-            if not source.done:
-                heapq.heappush(queue, (source.wake_s(), stream))
-            if queue:
-                self._timer.set(queue[0][0])
-            else:
-                self._reactor.unregister(self._timer.fileno())
-                self._finish(sources)
+        def hand_over(batch: Batch) -> None:
+            self._feeds[batch.stream].socket.sendall(chunk(schedule.message(batch)))
 
-        self._timer.set(queue[0][0])
-        self._reactor.register(self._timer.fileno(), READABLE, fire)
+        def done() -> None:
+            for feed in self._feeds:
+                feed.socket.setblocking(False)
+            self._commands.reply(**handed_over(sources))
 
-    def _finish(self, sources: list[LineSource]) -> None:
-        for feed in self._feeds:
-            feed.socket.setblocking(False)
-        self._commands.reply(
-            batches=[batch for source in sources for batch in source.handed_over],
-            late_s=[late for source in sources for late in source.late_s],
-        )
+        Pacer(self._reactor, sources, hand_over, done)
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()

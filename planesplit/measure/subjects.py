@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from planesplit.measure.haproxy import find_haproxy
 from planesplit.measure.lab import Helper, Lab, MeasureError
 from planesplit.measure.rig import Rig
+from planesplit.split.plane import PlaneProcess
 from tunnel.capabilities import ASSIGN, TAIL_LOGS
 from tunnel.exchange import Scope
 
@@ -52,10 +52,15 @@ class Load:
 
     def request(self, path: str) -> str:
         """Return what each viewer sends."""
-        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {STREAMING}\r\n"
-        if self.duplex:
-            return head + "transfer-encoding: chunked\r\n\r\n"
-        return f"{head}content-length: {len(EMPTY_MESSAGE)}\r\n\r\n{EMPTY_MESSAGE}"
+        return viewer_request(path, None if self.duplex else EMPTY_MESSAGE)
+
+
+def viewer_request(path: str, body: str | None) -> str:
+    """Return an HTTP request, one character a byte; without a body it stays open."""
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {STREAMING}\r\n"
+    if body is None:
+        return head + "transfer-encoding: chunked\r\n\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n{body}"
 
 
 Start = Callable[[Lab, Load], Awaitable[Rig]]
@@ -69,12 +74,14 @@ class Subject:
         name: on the command line and in tables.
         what: one line for people.
         start: starts it and opens the exchanges of a load.
+        parts: what can be measured of it.
         missing: says why it cannot be measured here, "" if it can.
     """
 
     name: str
     what: str
     start: Start = field(repr=False)
+    parts: frozenset[str]
     missing: Callable[[], str] = field(default=lambda: "", repr=False)
 
 
@@ -104,16 +111,24 @@ async def start_relay(lab: Lab, load: Load, *, resumable: bool = True) -> Rig:
         resumable: a viewer's tail, whose units are held until their MARK; otherwise an exchange of
             the control plane, whose bytes are passed on as they come.
     """
-    config_file = lab.path("relay.toml")
-    config_file.write_text(RELAY_CONFIG, encoding="utf-8")
-    relay = await lab.start("relay", "relay", "--config", str(config_file))
+    relay = await start_plain_relay(lab)
     ports = relay.ready
-    await push_policy(ports["control_port"])
     agent = await lab.helper("canned_agent")
     await agent.ask("dial", port=ports["agent_port"], org=SCOPE.org, cluster=SCOPE.cluster)
     viewers, path = ("viewer_port", TAIL_LOGS) if resumable else ("control_port", ASSIGN)
     name = "relay" if resumable else "relay-direct"
-    return await _open(lab, load, name, relay.pid, ports[viewers], SCOPE.prefix + path, agent)
+    rig = await _open(lab, load, name, relay.pid, ports[viewers], SCOPE.prefix + path, agent)
+    rig.agent_pid = agent.pid
+    return rig
+
+
+async def start_plain_relay(lab: Lab) -> PlaneProcess:
+    """Start our relay without TLS, with a policy for the demo subject and one cluster."""
+    config_file = lab.path("relay.toml")
+    config_file.write_text(RELAY_CONFIG, encoding="utf-8")
+    relay = await lab.start("relay", "relay", "--config", str(config_file))
+    await push_policy(relay.ready["control_port"])
+    return relay
 
 
 async def start_relay_direct(lab: Lab, load: Load) -> Rig:
@@ -149,19 +164,3 @@ async def _open(
     if load.duplex:
         await source.ask("echo")
     return Rig(name, load.streams, pid, source, sink)
-
-
-def _haproxy_missing() -> str:
-    return "" if find_haproxy() else "haproxy is not installed (Debian package haproxy)"
-
-
-SUBJECTS: dict[str, Subject] = {
-    subject.name: subject
-    for subject in (
-        Subject("floor", "blocking threads, 256 KiB recv_into and sendall", start_splice),
-        Subject("haproxy", "HAProxy in TCP mode", start_haproxy, _haproxy_missing),
-        Subject("relay", "our relay, resumable tails", start_relay),
-        Subject("relay-direct", "our relay, exchanges that are not held", start_relay_direct),
-    )
-}
-FLOOR = "floor"

@@ -75,7 +75,7 @@ def test_what_was_not_compared_has_not_passed() -> None:
 def line_latency(late_ms: float) -> LineLatency:
     latency, late = Percentiles(0.5, 1.0, 2.0), Percentiles(0.01, late_ms, 1.0)
     spread = Spread(1.0, 1.0, 1.0)
-    return LineLatency("relay", 1, 1000.0, latency, latency, late, 999.0, spread, spread)
+    return LineLatency("relay", 1, 1000.0, latency, latency, late, 999.0, spread, spread, spread)
 
 
 def test_a_p99_that_the_generator_made_is_invalid() -> None:

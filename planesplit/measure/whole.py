@@ -1,0 +1,101 @@
+"""The whole path of a log line: CRI file, the real agent, our relay, a viewer's tail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import tomli_w
+import trio
+from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest
+
+from planesplit.measure.lab import Helper, Lab, MeasureError
+from planesplit.measure.rig import Rig
+from planesplit.measure.subjects import SCOPE, Load, start_plain_relay, viewer_request
+from planesplit.measure.unit import ENVELOPE
+from tunnel.capabilities import ASSIGN, TAIL_LOGS
+from tunnel.messages.planesplit_v1_pb2 import Action, AssignRequest, Container
+
+UP_S = 20.0
+POLL_S = 0.05
+ACTION = "a0"
+QUIET_POD = ("sleep", "600")  # its log is written by the node-log helper instead
+
+
+async def start_whole(lab: Lab, load: Load) -> Rig:
+    """Start everything that a line crosses, with one pod and one tail a stream."""
+    relay = await start_plain_relay(lab)
+    log_root, state = lab.path("logs"), lab.path("state")
+    log_root.mkdir()
+    state.mkdir()
+    customer = await lab.start(
+        "customer_stub",
+        *_configured(lab, "customer_stub", {"log_root": str(log_root), "insecure": True}),
+    )
+    settings = {
+        "org": SCOPE.org,
+        "cluster": SCOPE.cluster,
+        "relay_url": f"ws://127.0.0.1:{relay.ready['agent_port']}/tunnel",
+        "kubernetes_url": f"http://127.0.0.1:{customer.ready['port']}",
+        "log_root": str(log_root),
+        "state_dir": str(state),
+    }
+    agent = await lab.start("compute_agent", *_configured(lab, "compute_agent", settings))
+    source, sink = await lab.helper("node_log"), await lab.helper("sink")
+    for stream in range(load.streams):
+        await _assign(relay.ready["control_port"], f"measured-{stream}")
+        path = await _log_file(log_root, f"measured-{stream}")
+        await source.ask("open", path=str(path))
+        await _tail(sink, relay.ready["viewer_port"], f"measured-{stream}")
+    return Rig("whole", load.streams, relay.pid, source, sink, agent_pid=agent.pid, tails=True)
+
+
+def _configured(lab: Lab, module: str, settings: Mapping[str, object]) -> tuple[str, str, str]:
+    file = lab.path(f"{module}.toml")
+    file.write_text(tomli_w.dumps(settings), encoding="utf-8")
+    return module, "--config", str(file)
+
+
+async def _assign(control_port: int, run: str) -> None:
+    """Have the agent start a pod; it may still be on its way to the relay."""
+    action = Action(
+        org=SCOPE.org, project=SCOPE.project, domain=SCOPE.domain, run=run, action=ACTION, attempt=1
+    )
+    request = AssignRequest(action=action, container=Container(image="any", command=QUIET_POD))
+    url = f"http://127.0.0.1:{control_port}{SCOPE.prefix}{ASSIGN}"
+    headers = {"content-type": "application/proto"}
+    async with httpx.AsyncClient(trust_env=False, timeout=UP_S) as http:
+        with trio.move_on_after(UP_S):
+            while True:
+                answer = await http.post(url, content=request.SerializeToString(), headers=headers)
+                if answer.status_code == httpx.codes.OK:
+                    return
+                await trio.sleep(POLL_S)
+    raise MeasureError("the agent did not take an assignment in time")
+
+
+async def _log_file(log_root: Path, run: str) -> Path:
+    pattern = f"*_{run}-{ACTION}-1_*/main/0.log"
+    with trio.move_on_after(UP_S):
+        while True:
+            found = sorted(log_root.glob(pattern))  # noqa: ASYNC240 - a small local directory
+            if found:
+                return found[0]
+            await trio.sleep(POLL_S)
+    raise MeasureError("the pod's log file did not appear in time")
+
+
+async def _tail(sink: Helper, port: int, run: str) -> None:
+    request = TailLogsRequest(attempt=1)
+    request.action_id.name = ACTION
+    where = request.action_id.run
+    where.org, where.project, where.domain, where.name = (
+        SCOPE.org,
+        SCOPE.project,
+        SCOPE.domain,
+        run,
+    )
+    body = request.SerializeToString()
+    message = (ENVELOPE.pack(0, len(body)) + body).decode("latin-1")
+    await sink.ask("open", port=port, request=viewer_request(SCOPE.prefix + TAIL_LOGS, message))
