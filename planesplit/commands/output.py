@@ -48,9 +48,9 @@ def _cell(value: object) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def for_terminal(text: str) -> str:
-    """Take control sequences out of a log's text, except colours, tabs and newlines."""
-    return _CONTROL.sub(lambda found: "" if found[1] else found[0], text)
+def for_terminal(text: str, *, colour: bool = True) -> str:
+    """Take control sequences out of a log's text, except tabs, newlines and, if wanted, colours."""
+    return _CONTROL.sub(lambda found: "" if found[1] or not colour else found[0], text)
 
 
 class Output:

@@ -62,6 +62,6 @@ async def _sample(scenario: Scenario) -> None:
             progress(f"tunnel cut number {cuts}")
         if len(scenario.lines) > shown:
             shown = len(scenario.lines)
-            text = for_terminal(scenario.lines[-1].text.rstrip("\n"))[:SHOW_CHARS]
+            text = for_terminal(scenario.lines[-1].text.rstrip("\n"), colour=False)[:SHOW_CHARS]
             sys.stdout.write(f"{shown:>7} lines | {text}{os.linesep}")
             sys.stdout.flush()

@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -252,10 +251,9 @@ def test_demo_interrupted_leaves_nothing(tmp_path: Path) -> None:
 
 def test_demo_on_a_terminal_shows_three_columns_and_sums_up_on_ctrl_c() -> None:
     terminal, inside = pty.openpty()
-    termios.tcsetwinsize(inside, (24, 140))
     demo = subprocess.Popen(
         [sys.executable, "-m", "planesplit", "demo", "--insecure"],
-        env={**os.environ, "TERM": "xterm"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "140", "LINES": "24"},
         stdout=inside,
         stderr=subprocess.DEVNULL,
     )
