@@ -67,3 +67,13 @@ async def test_a_stall_shows_in_the_lines_that_it_held_back() -> None:
     slow = sum(latency > STALL_S / 2 for latency in latencies) / len(latencies)
     assert 0.05 < slow < 0.3
     assert Percentiles.of(latencies).p99_ms > 0.8 * STALL_S * 1e3
+
+
+async def test_lines_cross_the_whole_path_complete_and_in_order() -> None:
+    """Log file, real agent, relay, tail; a lost, doubled or misplaced line is an error."""
+    (figure,) = await measure_lines(
+        [SUBJECTS["whole"]], RATE_PER_S, streams=2, duration_s=0.5, rounds=1, progress=quiet
+    )
+    assert figure.achieved_per_s > 0.8 * RATE_PER_S
+    assert 0 < figure.latency.p50_ms < 5 * WIDE_P50_MS
+    assert figure.agent_cpu_share.median > 0

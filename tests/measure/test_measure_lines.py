@@ -6,12 +6,14 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
+from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planesplit.measure import lines
+from planesplit.measure import lines, node_log
 from planesplit.measure.chunked import ChunkedBody
 from planesplit.measure.lines import Batch, LinePlan, LineReader, LineSource
+from planesplit.measure.tail_reader import TailReader
 from planesplit.measure.unit import ENVELOPE, UNIT_BYTES, canned_unit
 
 
@@ -126,6 +128,34 @@ def test_a_chunked_body_is_read_however_it_is_split(
 def test_what_is_no_chunked_body_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError, match=r"chunk|invalid literal"):
         ChunkedBody().feed(memoryview(bad))
+
+
+def test_a_run_is_complete_when_every_line_came_once_and_in_order() -> None:
+    plan = LinePlan(rate_per_s=100, duration_s=0.04, streams=2)
+    whole = [Batch(0, 0, 1, 1.0), Batch(1, 0, 2, 1.0), Batch(0, 1, 1, 1.0)]
+    assert plan.complete(whole)
+    assert not plan.complete(whole[:2])
+    assert not plan.complete([*whole, whole[-1]])
+    assert not plan.complete([whole[2], whole[1], whole[0]])
+
+
+def test_a_tail_reads_what_a_node_logs() -> None:
+    records = node_log.records(["ready", *(f"{n:010d}..." for n in range(7, 10))])
+    lines = [record.split(b" F ")[1].decode() for record in records.splitlines()]
+    assert tail_message(lines) == [Batch(3, 7, 3, 1.5)]
+    assert tail_message(["ready"]) == []
+    with pytest.raises(ValueError, match="gap"):
+        tail_message([lines[1], lines[3]])
+
+
+def tail_message(lines: list[str]) -> list[Batch]:
+    message = TailLogsResponse()
+    logs = message.logs.add()
+    for line in lines:
+        logs.lines.add(message=line + "\n")
+    data = message.SerializeToString()
+    stream = ENVELOPE.pack(0, len(data)) + data + ENVELOPE.pack(0, 0)
+    return TailReader(3).feed(memoryview(stream), 1.5)
 
 
 def split(stream: bytes, data: st.DataObject) -> list[bytes]:
