@@ -119,7 +119,7 @@ async def test_stalled_viewers(insecure: Harness) -> None:
     log, long_log = finished(insecure, LINES), finished(insecure, STALL_LINES)
     await throughput(insecure, log)  # warm-up: the relay's own working set
     before = resident_bytes(insecure)
-    shares, stalled_bytes = [], []
+    shares, stalled_bytes = list[float](), list[int]()
     while len(shares) < ROUNDS or (max(shares) < MIN_SHARE and len(shares) < MOST_ROUNDS):
         alone = await throughput(insecure, log)
         stalled = await stall(insecure, long_log)
