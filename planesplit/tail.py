@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RETRY_FOR_S = 60.0  # twice what a relay waits for its agent
 RETRY_FIRST_S = 0.05
-RETRY_MOST_S = 1.0
+RETRY_MOST_S = 0.5  # a relay that is back is soon found
 NANOS = 1_000_000_000
 ORIGINATORS = ("UNKNOWN", "USER", "SYSTEM")
 
@@ -171,7 +171,7 @@ class Replay:
 
 
 class Retry:
-    """Pauses between tries: doubling from 50 ms to 1 s, and over after `patience_s` of silence."""
+    """Pauses between tries: doubling up to 500 ms, and over after `patience_s` of silence."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s

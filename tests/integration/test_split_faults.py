@@ -116,11 +116,19 @@ def test_the_relay_is_killed(planesplit: Harness) -> None:
 
 
 def test_a_patient_viewer_outlives_the_relay(planesplit: Harness) -> None:
+    back_at_ns = 0
+
     def fault() -> None:
+        nonlocal back_at_ns
         planesplit.kill("relay")
         planesplit.restart("relay")
+        back_at_ns = time.time_ns()
 
-    tailed(planesplit, 3, fault)
+    lines = tailed(planesplit, 3, fault)
+    resumed_at_ns = next(line.received_ns for line in lines if line.received_ns > back_at_ns)
+    gap_s = (resumed_at_ns - back_at_ns) / NS
+    print(f"relay reachable again, first line {gap_s:.2f} s later")
+    assert gap_s <= RESUME_GAP_S
 
 
 def test_a_relay_that_is_stopped_drains(tenants: Harness) -> None:
