@@ -25,10 +25,15 @@ class Environment:
         self._steal_before_s = steal_s()
 
     def capture(self) -> dict[str, Any]:
-        """Return what may explain the figures; call it after the run."""
+        """Return what may explain the figures; call it after the run.
+
+        `busy`: the load average exceeded the cores, which a run alone does not bring about.
+        """
+        cores, load = len(os.sched_getaffinity(0)), max(self._load_before, os.getloadavg()[0])
         return {
             "cpu": _cpu_model(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": cores,
+            "busy": load > cores,
             "governor": _governor(),
             "kernel": platform.release(),
             "python": platform.python_version(),

@@ -14,6 +14,7 @@ from planesplit.measure.stalled import Stalled
 SCHEMA = 1
 MB = 1e6
 DIGITS = 4
+BUSY = "\nBUSY: others were using this machine; latencies are theirs as much as the subjects'"
 
 
 @dataclass(slots=True)
@@ -114,6 +115,7 @@ def _environment(found: dict[str, Any]) -> str:
         f"{found['cpu']}, {found['cores']} cores, Linux {found['kernel']}, "
         f"Python {found['python']}, {versions}, commit {found['git'] or 'unknown'}, "
         f"load {found['load_before']} to {found['load_after']}, steal {found['steal_s']} s"
+        + (BUSY if found["busy"] else "")
     )
 
 

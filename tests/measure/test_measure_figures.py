@@ -107,6 +107,13 @@ def test_a_report_shows_every_figure_to_people_and_to_machines() -> None:
     assert document["stalled"]["grown_bytes"] == 20
 
 
+def test_a_busy_machine_is_told() -> None:
+    environment = {"cpu": "x", "cores": 2, "kernel": "6", "python": "3", "versions": {}, "git": ""}
+    times = {"load_before": 1.0, "load_after": 3.0, "steal_s": 0.0}
+    assert "BUSY" in Report({**environment, **times, "busy": True}).as_text()
+    assert "BUSY" not in Report({**environment, **times, "busy": False}).as_text()
+
+
 def test_a_report_of_nothing_is_still_one() -> None:
     assert json.loads(json.dumps(Report().as_json()))["stalled"] is None
     assert "not captured" in Report().as_text()
