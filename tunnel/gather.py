@@ -39,4 +39,19 @@ async def send_rest(stream: trio.abc.SendStream, buffers: Sequence[Buffer], sent
     Raises:
         trio.BrokenResourceError: the connection ended.
     """
-    await stream.send_all(memoryview(b"".join(buffers))[sent:])
+    if not isinstance(stream, trio.SocketStream) or len(buffers) > MAX_BUFFERS:
+        await stream.send_all(memoryview(b"".join(buffers))[sent:])
+        return
+    rest = skip(buffers, sent)
+    while rest:
+        await trio.lowlevel.wait_writable(stream.socket)
+        rest = skip(rest, send_now(stream, rest))
+
+
+def skip(buffers: Sequence[Buffer], count: int) -> list[Buffer]:
+    """Return what follows the first `count` bytes, without a copy."""
+    for index, buffer in enumerate(buffers):
+        if count < len(buffer):
+            return [memoryview(buffer)[count:], *buffers[index + 1 :]]
+        count -= len(buffer)
+    return []
