@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 environment unusable, 128 + n after signa
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -20,6 +21,7 @@ from planesplit.split.plane import PlaneFailed
 OK, FAILED, USAGE, UNUSABLE = 0, 1, 2, 3
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BROKEN_PIPE = 128 + signal.SIGPIPE
+HUNG_UP = 128 + signal.SIGHUP  # the terminal is gone
 
 _CONNECT_EXITS = {
     "unavailable": UNUSABLE,
@@ -73,6 +75,8 @@ def _explain(error: BaseException) -> int:
             code = UNUSABLE
         case BrokenPipeError():
             return BROKEN_PIPE
+        case OSError(errno=errno.EIO):
+            return HUNG_UP
         case AssertionError():
             code = FAILED
         case _:

@@ -28,9 +28,13 @@ RECENT_LINES = 500
 
 
 async def show(scenario: Scenario) -> Summary:
-    """Play the scenario with a screen until it ends, or until Ctrl-C asks it to."""
+    """Play the scenario with a screen until it ends, or until Ctrl-C asks it to.
+
+    Raises:
+        OSError: the terminal is gone (EIO).
+    """
     metrics: dict[str, float] = {}
-    console = Console()
+    console = Console(force_terminal=True)  # else it falls silent when the terminal goes away
     with Live(console=console, screen=True, auto_refresh=False) as live:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_read_metrics, scenario, metrics)

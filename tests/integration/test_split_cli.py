@@ -249,7 +249,9 @@ def test_demo_interrupted_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_demo_on_a_terminal_shows_three_columns_and_sums_up_on_ctrl_c() -> None:
+@contextmanager
+def demo_on_a_terminal() -> Iterator[tuple[subprocess.Popen[bytes], int, bytes]]:
+    """The live demonstration with its terminal, and what was shown when lines had crossed."""
     terminal, inside = pty.openpty()
     demo = subprocess.Popen(
         [sys.executable, "-m", "planesplit", "demo", "--insecure"],
@@ -258,17 +260,32 @@ def test_demo_on_a_terminal_shows_three_columns_and_sums_up_on_ctrl_c() -> None:
         stderr=subprocess.DEVNULL,
     )
     os.close(inside)
-    shown = b""
-    deadline = time.monotonic() + PATIENCE_S
-    while b"step=9" not in shown:
-        assert time.monotonic() < deadline, shown[-2000:]
-        shown += os.read(terminal, 65_536)
-    assert b"what the agent sends" in shown
-    assert b"what arrives" in shown
-    demo.send_signal(signal.SIGINT)
-    with suppress(OSError):  # the terminal ends with its last process
-        while data := os.read(terminal, 65_536):
-            shown += data
-    os.close(terminal)
-    assert demo.wait(PATIENCE_S) == 0
-    assert b"0 lost, 0 doubled" in shown
+    try:
+        shown = b""
+        deadline = time.monotonic() + PATIENCE_S
+        while b"step=9" not in shown:
+            assert time.monotonic() < deadline, shown[-2000:]
+            shown += os.read(terminal, 65_536)
+        yield demo, terminal, shown
+    finally:
+        demo.kill()
+        demo.wait(PATIENCE_S)
+
+
+def test_demo_on_a_terminal_shows_three_columns_and_sums_up_on_ctrl_c() -> None:
+    with demo_on_a_terminal() as (demo, terminal, shown):
+        assert b"what the agent sends" in shown
+        assert b"what arrives" in shown
+        demo.send_signal(signal.SIGINT)
+        with suppress(OSError):  # the terminal ends with its last process
+            while data := os.read(terminal, 65_536):
+                shown += data
+        os.close(terminal)
+        assert demo.wait(PATIENCE_S) == 0
+        assert b"0 lost, 0 doubled" in shown
+
+
+def test_demo_ends_with_its_terminal() -> None:
+    with demo_on_a_terminal() as (demo, terminal, _):
+        os.close(terminal)
+        assert demo.wait(PATIENCE_S) == 128 + signal.SIGHUP
