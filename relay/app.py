@@ -30,6 +30,7 @@ from tunnel.settings import TunnelSettings
 from tunnel.tls import TlsStream
 from tunnel.transport import Transport
 from tunnel.websocket import accept_websocket
+from tunnel.websocket_codec import MASK_IN_C
 
 
 class Relay:
@@ -130,6 +131,11 @@ class Relay:
         core = self._core
         core.journal.event("draining", exchanges=len(core.calls))
         await core.drain.run(core.registry, core.calls)
+
+    def check_machine(self) -> None:
+        """Say at start what makes this relay slower than it should be."""
+        if not MASK_IN_C:
+            self._core.journal.event("slow_masking", remedy="install_websockets_with_speedups")
 
     def report(self, error: Exception) -> None:
         """Count and log a fault of our own: its kind and place, never its message."""

@@ -91,6 +91,7 @@ async def run(config: RelayConfig) -> None:
     }
     _raise_descriptor_limit()
     relay = Relay(config.limits, config.tunnel, insecure=config.insecure)
+    relay.check_machine()
     doors = {
         "viewer": Door(relay, relay.serve_viewer, contexts.viewer),
         "agent": Door(relay, relay.serve_agent, contexts.mutual),

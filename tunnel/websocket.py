@@ -36,15 +36,6 @@ NORMAL, UNSUPPORTED = 1000, 1003  # RFC 6455, 7.4.1
 _SILENT = logging.Logger("tunnel.websocket", level=logging.CRITICAL + 1)
 
 
-def mask_in_c() -> bool:
-    """Whether websockets' C extension is there; without it the relay costs twice (measured)."""
-    try:
-        import websockets.speedups  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 class WebSocketTransport:
     """Frames over an open WebSocket. One task receives, one task sends.
 

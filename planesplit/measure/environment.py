@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from planesplit.measure.procfs import steal_s
-from tunnel.websocket import mask_in_c
+from tunnel.websocket_codec import MASK_IN_C
 
 LIBRARIES = ("planesplit", "trio", "websockets", "h11")
 ASK_S = 5.0
@@ -38,7 +38,7 @@ class Environment:
             "kernel": platform.release(),
             "python": platform.python_version(),
             "versions": {name: metadata.version(name) for name in LIBRARIES},
-            "mask_in_c": mask_in_c(),
+            "mask_in_c": MASK_IN_C,
             "git": _git_revision(),
             "load_before": round(self._load_before, 2),
             "load_after": round(os.getloadavg()[0], 2),

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
+from websockets.utils import apply_mask as slow_mask
 
+from tunnel import websocket_codec
 from tunnel.websocket_codec import Decoder, Read, encode
 
 LIMIT = 300  # small, so that frames over it are drawn too
@@ -143,3 +145,9 @@ def test_a_decoder_that_forgets_the_mask_is_found(monkeypatch: pytest.MonkeyPatc
     wire = bytes(Frame(Opcode.BINARY, b"text").serialize(mask=True))
     seen, expected = by_pair(Side.SERVER, wire, []), by_library(Side.SERVER, wire)
     assert seen != expected or wire[2:6] == bytes(4)
+
+
+@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+def test_masking_without_the_c_extension_is_the_same(data: bytes, key: bytes) -> None:
+    masked = websocket_codec.apply_mask(data, key)
+    assert slow_mask(memoryview(data), key) == masked
