@@ -13,13 +13,12 @@ import trio
 
 from compute_agent.capabilities import Capabilities
 from compute_agent.dial import DialFailed
-from compute_agent.executor import ExecutorService
 from compute_agent.informer import keep_store
-from compute_agent.log_service import LogService
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.pods import Cluster, PodStore
 from compute_agent.reconnect import REFUSALS, Backoff
 from compute_agent.reports import Reporter
+from compute_agent.services import Parts, services
 from compute_agent.settings import AgentSettings
 from compute_agent.token import TokenSource, TokenUnreadable
 from tunnel.capabilities import CAPABILITIES
@@ -99,19 +98,17 @@ class Agent:
     ) -> None:
         self._settings, self._dial, self._sources = settings, dial, sources
         self._journal, self._chance = journal, chance or Chance()
-        limits, now_s = settings.logs, self._chance.now_s
+        now_s = self._chance.now_s
         self.store = PodStore(settings.kubernetes.max_pods)
         state = Path(settings.state_dir) / INDEX_FILE if settings.state_dir else None
-        self._index = OffsetIndex(Path(settings.log_root), state, limits.files_kept)
+        self._index = OffsetIndex(Path(settings.log_root), state, settings.logs.files_kept)
         self._reporter = Reporter(
             settings.org, settings.cluster, self.store, settings.reports, now_s
         )
-        root = Path(settings.log_root)
         self._capabilities = Capabilities(
             settings.org,
             settings.cluster,
-            LogService(settings.cluster, self.store, root, self._index, limits, now_s),
-            ExecutorService(sources.cluster, limits.container),
+            services(Parts(settings, sources.cluster, self.store, self._index, now_s)),
             request_max_bytes=settings.request_max_bytes,
             on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
         )

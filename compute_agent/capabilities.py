@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from flyteidl2.dataproxy import dataproxy_service_pb2
+from google.protobuf.descriptor import ServiceDescriptor
 
 from compute_agent.asgi_host import serve
-from compute_agent.executor import ExecutorService
-from compute_agent.log_service import LogService
 from tunnel.capabilities import CAPABILITIES
 from tunnel.errors import Code
-from tunnel.messages import planesplit_v1_pb2
 from tunnel.messages.rpc import connect_app
 from tunnel.stream import Stream
 
-LOGS = dataproxy_service_pb2.DESCRIPTOR.services_by_name["DataProxyService"]
-EXECUTOR = planesplit_v1_pb2.DESCRIPTOR.services_by_name["ExecutorService"]
+Service = tuple[ServiceDescriptor, object]
 
 
 class Capabilities:
@@ -24,7 +20,7 @@ class Capabilities:
 
     Args:
         org, cluster: the agent's own; an exchange of any other scope is refused.
-        logs, executor: the services behind.
+        services: pairs of a service's descriptor and its handler, see `connect_app`.
         request_max_bytes: largest request message.
         on_error: told the path and the exception type's name when a service fails.
     """
@@ -33,8 +29,7 @@ class Capabilities:
         self,
         org: str,
         cluster: str,
-        logs: LogService,
-        executor: ExecutorService,
+        services: Iterable[Service],
         *,
         request_max_bytes: int,
         on_error: Callable[[str, str], None],
@@ -42,8 +37,7 @@ class Capabilities:
         self._own = org, cluster
         self._on_error = on_error
         self._app = connect_app(
-            (LOGS, logs),
-            (EXECUTOR, executor),
+            *services,
             read_max_bytes=request_max_bytes,
             on_error=lambda path, error: on_error(path, type(error).__name__),
         )

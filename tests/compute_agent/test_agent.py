@@ -201,7 +201,7 @@ async def test_ids_outside_of_the_scope_are_refused(world: World, autojump_clock
         (ASSIGN, Scope("other", "proj", "dev", "c1")),
         (ASSIGN, Scope("acme", "proj", "dev", "c2")),
         (REPORT, SCOPE),
-        ("/flyteidl2.dataproxy.DataProxyService/CreateUploadLocation", SCOPE),
+        ("/flyteidl2.dataproxy.DataProxyService/UploadInputs", SCOPE),
         ("/planesplit.v1.ExecutorService/Exec", SCOPE),
     ],
 )
