@@ -61,9 +61,18 @@ class Authority:
         self.ca_file = directory / "ca.pem"
         _write(self.ca_file, _pem(self._certificate))
 
-    def server(self, name: str) -> Leaf:
-        """Issue a server certificate for the loopback names, stored as `{name}.pem`."""
-        return self._issue(name, LOOPBACK_NAMES, ExtendedKeyUsageOID.SERVER_AUTH)
+    def server(self, name: str, addresses: Sequence[str] = ()) -> Leaf:
+        """Issue a server certificate for the loopback names, stored as `{name}.pem`.
+
+        Args:
+            addresses: further IP addresses that it is good for.
+
+        Raises:
+            ValueError: not an address.
+        """
+        more = (x509.IPAddress(ipaddress.ip_address(address)) for address in addresses)
+        names = [*LOOPBACK_NAMES, *(name for name in more if name not in LOOPBACK_NAMES)]
+        return self._issue(name, names, ExtendedKeyUsageOID.SERVER_AUTH)
 
     def agent(self, org: str, cluster: str) -> Leaf:
         """Issue an agent's client certificate, stored as `agent-{org}-{cluster}.pem`."""

@@ -38,11 +38,24 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Base URLs: the control plane's API, the relay for viewers, the relay's health and metrics."""
+    """Base URLs; empty where there is no such listener.
+
+    Args:
+        control: the control plane's API.
+        relay: the relay for viewers.
+        ops: the relay's health and metrics.
+        kubernetes, objects, registry, clickhouse: infrastructure of the first cluster.
+        data: its data endpoint for viewers.
+    """
 
     control: str
     relay: str
     ops: str
+    kubernetes: str = ""
+    objects: str = ""
+    registry: str = ""
+    clickhouse: str = ""
+    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What `Split` needs of whatever runs the four planes."""
+"""What `Split` needs of whatever runs the planes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import httpx
 
 from planesplit.ready import Urls
 from planesplit.split.link import Link
-from planesplit.split.options import PLANES
+from planesplit.split.options import AGENT
 from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
 
-RELAY, CUSTOMER, CONTROL, AGENT = PLANES
 TUNNEL_OPEN = "tunnel_open"  # the agent's journal event
 
 
@@ -53,11 +52,12 @@ class Backend(Protocol):
             PlaneFailed: naming the plane that did not come up, with its last lines.
         """
 
-    async def tunnel_open(self, since: int = 0) -> None:
-        """Wait until the agent has opened its tunnel.
+    async def tunnel_open(self, since: int = 0, plane: str = AGENT) -> None:
+        """Wait until an agent has opened its tunnel.
 
         Args:
             since: count of the agent's journal before which openings are not regarded.
+            plane: which agent.
 
         Raises:
             PlaneFailed: not within `ready_s` seconds.

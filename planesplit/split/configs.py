@@ -2,44 +2,75 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from planesplit.pki import Leaf
 from planesplit.split.directory import Directory
 from planesplit.split.options import SplitOptions
+from planesplit.split.site import CLICKHOUSE_USERS, Site
 
-LOOPBACK = "127.0.0.1"
+Table = dict[str, Any]
 
 
-def relay(options: SplitOptions, files: Directory, ports: dict[str, int]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class SiteUrls:
+    """Where one cluster's infrastructure listens; empty where it has none."""
+
+    kubernetes: str
+    objects: str = ""
+    registry: str = ""
+    clickhouse: str = ""
+
+
+def relay(options: SplitOptions, files: Directory, ports: dict[str, int]) -> Table:
     """Return the relay's table.
 
     Args:
         ports: those of its earlier life, so that it comes back where it was.
     """
-    table: dict[str, Any] = {"host": LOOPBACK, **ports}
+    table: Table = {"host": options.vendor.address, **ports}
     if files.identities:
         tls = {**_pair(files.identities.relay), "ca_file": files.ca_file}
         return {**table, "tls": tls}
     return {**table, "insecure": True}
 
 
-def customer(options: SplitOptions, files: Directory, port: int = 0) -> dict[str, Any]:
-    """Return the customer infrastructure's table."""
-    table: dict[str, Any] = {
-        "host": LOOPBACK,
-        "port": port,
-        "log_root": str(files.log_root),
-        "token_file": str(files.kubernetes_tokens),
+def clickhouse(options: SplitOptions, site: Site, ports: dict[str, int]) -> Table:
+    """Return the table of a cluster's ClickHouse."""
+    users = [
+        {
+            "name": name,
+            "password_file": str(site.secret_file(f"clickhouse-{name}")),
+            "readonly": readonly,
+        }
+        for name, readonly in CLICKHOUSE_USERS.items()
+    ]
+    table = {"host": options.customer.address, **ports, "users": users}
+    return {**table, "data_dir": str(site.path / "clickhouse"), **_serving(site)}
+
+
+def customer(
+    options: SplitOptions, files: Directory, site: Site, ports: dict[str, int], clickhouse_url: str
+) -> Table:
+    """Return the customer infrastructure's table.
+
+    Args:
+        ports: those of its earlier life.
+        clickhouse_url: where pods' metrics and logs go; empty for nowhere.
+    """
+    return {
+        "host": options.customer.address,
+        **ports,
+        "log_root": str(site.log_root),
+        "token_file": str(site.kubernetes_tokens),
+        **_serving(site),
     }
-    if files.identities:
-        return {**table, "tls": _pair(files.identities.customer)}
-    return {**table, "insecure": True}
 
 
 def control(
     options: SplitOptions, files: Directory, control_url: str, viewer_url: str, port: int = 0
-) -> dict[str, Any]:
+) -> Table:
     """Return the control plane's table.
 
     Args:
@@ -47,8 +78,8 @@ def control(
         viewer_url: the relay as viewers see it.
         port: that of its earlier life.
     """
-    table: dict[str, Any] = {
-        "host": LOOPBACK,
+    table: Table = {
+        "host": options.vendor.address,
         "port": port,
         "db_file": str(files.path / "control" / "metadata.db"),
         "relay": {"control_url": control_url, "viewer_url": viewer_url},
@@ -61,37 +92,45 @@ def control(
 
 
 def agent(
-    options: SplitOptions, files: Directory, relay_port: int, kubernetes_port: int
-) -> dict[str, Any]:
+    options: SplitOptions,
+    files: Directory,
+    site: Site,
+    relay_url: str,
+    urls: SiteUrls,
+    ports: dict[str, int],
+) -> Table:
     """Return the agent's table.
 
     Args:
-        relay_port: of the link, or of the relay's agent listener.
-        kubernetes_port: of the customer's Kubernetes API.
+        relay_url: `ws://` or `wss://`, of the link, or of the relay's agent listener.
+        urls: of its cluster's infrastructure.
+        ports: those of its earlier life.
     """
-    place = options.place
-    secure = files.identities is not None
-    table: dict[str, Any] = {
-        "org": place.org,
-        "cluster": place.cluster,
-        "relay_url": f"{'wss' if secure else 'ws'}://{LOOPBACK}:{relay_port}/tunnel",
-        "kubernetes_url": f"{'https' if secure else 'http'}://{LOOPBACK}:{kubernetes_port}",
-        "kubernetes_token_file": str(files.secret_file("kubernetes-agent")),
-        "log_root": str(files.log_root),
-        "state_dir": str(files.path / "agent"),
+    table: Table = {
+        "org": options.place.org,
+        "cluster": site.cluster,
+        "relay_url": relay_url,
+        "kubernetes_url": urls.kubernetes,
+        "kubernetes_token_file": str(site.secret_file("kubernetes-agent")),
+        "log_root": str(site.log_root),
+        "state_dir": str(site.state_dir),
     }
-    if not files.identities:
+    if site.leaves is None:
         return table
-    tls = {"ca_file": files.ca_file, **_pair(files.identities.agent)}
-    tokens = {"token_file": str(files.agent_token), "kubernetes_ca_file": files.ca_file}
+    tls = {"ca_file": files.ca_file, **_pair(site.leaves.agent)}
+    tokens = {"token_file": str(site.agent_token), "kubernetes_ca_file": files.ca_file}
     return {**table, **tokens, "tls": tls}
+
+
+def _serving(site: Site) -> Table:
+    return {"tls": _pair(site.leaves.customer)} if site.leaves else {"insecure": True}
 
 
 def _pair(leaf: Leaf) -> dict[str, str]:
     return {"cert_file": str(leaf.cert_file), "key_file": str(leaf.key_file)}
 
 
-def _orgs(options: SplitOptions) -> list[dict[str, Any]]:
+def _orgs(options: SplitOptions) -> list[Table]:
     place = options.place
     names = dict.fromkeys((place.org, *(client.org for client in options.clients)))
     return [
@@ -99,20 +138,22 @@ def _orgs(options: SplitOptions) -> list[dict[str, Any]]:
             "name": name,
             "projects": [place.project],
             "domains": [place.domain],
-            "clusters": [place.cluster],
+            "clusters": list(options.all_clusters),
         }
         for name in names
     ]
 
 
-def _apps(options: SplitOptions, files: Directory) -> list[dict[str, Any]]:
-    place = options.place
-    agent_app = {
-        "client_id": files.agent_client,
-        "secret_file": str(files.secret_file(files.agent_client)),
-        "org": place.org,
-        "cluster": place.cluster,
-    }
+def _apps(options: SplitOptions, files: Directory) -> list[Table]:
+    agents = [
+        {
+            "client_id": site.agent_client,
+            "secret_file": str(site.secret_file(site.agent_client)),
+            "org": options.place.org,
+            "cluster": site.cluster,
+        }
+        for site in files.sites.values()
+    ]
     viewers = [
         {
             "client_id": client.client_id,
@@ -122,4 +163,4 @@ def _apps(options: SplitOptions, files: Directory) -> list[dict[str, Any]]:
         }
         for client in files.clients
     ]
-    return [agent_app, *viewers]
+    return [*agents, *viewers]

@@ -15,12 +15,12 @@ import trio
 
 from planesplit.delivery import Delivery, WholeLine, compare, sha256
 from planesplit.ready import Credentials, Ready, process_started
-from planesplit.split.backend import AGENT, Backend
+from planesplit.split.backend import Backend
 from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
 from planesplit.split.flyte_config import write_flyte_config
 from planesplit.split.link import Ending, Link
-from planesplit.split.options import DEMO_CLIENT, SplitOptions
+from planesplit.split.options import AGENT, DEMO_CLIENT, SplitOptions
 from planesplit.split.plane import LAST_LINES, PlaneFailed
 from planesplit.split.processes import Processes
 from planesplit.split.ring import Ring
@@ -137,7 +137,7 @@ class Split:
         """
         await self._planes.heal()
         with trio.move_on_after(self.options.ready_s):
-            while not await self._tunnel_count():  # noqa: ASYNC110 - another process
+            while await self._tunnel_count() < len(self.options.all_clusters):  # noqa: ASYNC110 - another process
                 await trio.sleep(HEAL_POLL_S)
             return
         lines = self.journal(AGENT).lines[-LAST_LINES:]
@@ -214,7 +214,8 @@ class Split:
     def _pod_directory(self, run: str, attempt: int = 1) -> Path:
         place = self.options.place
         pod = f"{run}-{ROOT_ACTION}-{attempt}"
-        return pod_directory(self._files.log_root, f"{place.project}-{place.domain}", pod)
+        roots = [site.log_root for site in self._files.sites.values()]
+        return pod_directory(roots, f"{place.project}-{place.domain}", pod)
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:

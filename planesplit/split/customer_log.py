@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,13 +23,16 @@ class NoLog(Exception):
     """There is no log of that pod."""
 
 
-def pod_directory(log_root: Path, namespace: str, pod: str) -> Path:
+def pod_directory(log_roots: Iterable[Path], namespace: str, pod: str) -> Path:
     """Return the one log directory of a pod, `{namespace}_{pod}_{uid}`.
+
+    Args:
+        log_roots: of every cluster where it may have run.
 
     Raises:
         NoLog: there is none, or the pod was made more than once.
     """
-    found = list(log_root.glob(f"{namespace}_{pod}_*"))
+    found = [path for root in log_roots for path in root.glob(f"{namespace}_{pod}_*")]
     if len(found) != 1:
         raise NoLog(f"{len(found)} log directories of pod {namespace}/{pod}, expected one")
     return found[0]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,10 +16,8 @@ import tomli_w
 from planesplit.pki import Authority, Leaf
 from planesplit.ready import process_started, write_atomically
 from planesplit.split.options import DEMO_CLIENT, Client, SplitOptions
+from planesplit.split.site import Site, write_secret
 
-AGENT_USER = "system:serviceaccount:planesplit:executor"  # creates and watches task pods
-OPERATOR_GROUP = "system:masters"  # the customer's own operator, who may read everything
-SECRET_BYTES = 32
 PREFIX = "planesplit-"
 
 
@@ -62,18 +57,19 @@ def remove_orphans(parent: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Certificates of every plane; absent when insecure."""
+    """Certificates of the vendor's planes; absent when insecure."""
 
     ca_file: Path
     relay: Leaf
     control: Leaf
     control_client: Leaf
-    customer: Leaf
-    agent: Leaf
 
 
 class Directory:
     """Lays out a split's files below `path`, mode 0600, and names them.
+
+    Attributes:
+        sites: what belongs to each cluster, by its name.
 
     Args:
         path: the private directory, empty.
@@ -82,20 +78,23 @@ class Directory:
 
     def __init__(self, path: Path, options: SplitOptions) -> None:
         self.path, self._options = path, options
-        for name in ("secrets", "config", "logs", "agent", "control"):
+        for name in ("secrets", "config", "control", "clusters"):
             (path / name).mkdir(mode=0o700)
-        self.log_root = path / "logs"
-        self.agent_token = path / "agent" / "token"
-        self.identities = None if options.insecure else self._issue()
+        authority = None if options.insecure else Authority(path / "pki")
+        self.identities = self._issue(authority) if authority else None
         self.clients = self._clients()
-        for name in (*(client.client_id for client in self.clients), self.agent_client):
-            self._write_secret(name)
-        self._write_kubernetes_tokens()
+        for client in self.clients:
+            write_secret(self.secret_file(client.client_id))
+        org, address = options.place.org, options.customer.address
+        self.sites = {
+            name: Site(path / "clusters" / name, org, name, authority, address)
+            for name in options.all_clusters
+        }
 
     @property
-    def agent_client(self) -> str:
-        """The agent's client id at the control plane's token endpoint."""
-        return f"agent-{self._options.place.cluster}"
+    def home(self) -> Site:
+        """The first cluster."""
+        return self.sites[self._options.place.cluster]
 
     @property
     def ca_file(self) -> str:
@@ -103,7 +102,7 @@ class Directory:
         return str(self.identities.ca_file) if self.identities else ""
 
     def secret_file(self, name: str) -> Path:
-        """Return where a client's secret, or a Kubernetes user's token, is kept."""
+        """Return where a client's secret is kept."""
         return self.path / "secrets" / name
 
     def write_config(self, plane: str, table: Mapping[str, Any]) -> Path:
@@ -116,38 +115,18 @@ class Directory:
         """Return a plane's table with the caller's settings laid over it."""
         return merge(table, self._options.settings.get(plane, {}))
 
-    def _issue(self) -> Identities:
-        place = self._options.place
-        authority = Authority(self.path / "pki")
+    def _issue(self, authority: Authority) -> Identities:
+        hosts = (self._options.vendor.address,)
         return Identities(
             ca_file=authority.ca_file,
-            relay=authority.server("relay"),
-            control=authority.server("control_stub"),
+            relay=authority.server("relay", hosts),
+            control=authority.server("control_stub", hosts),
             control_client=authority.control(),
-            customer=authority.server("customer_stub"),
-            agent=authority.agent(place.org, place.cluster),
         )
 
     def _clients(self) -> tuple[Client, ...]:
         demo = Client(DEMO_CLIENT, self._options.place.org, "Admin")
         return (demo, *self._options.clients)
-
-    def _write_secret(self, name: str) -> str:
-        secret = secrets.token_urlsafe(SECRET_BYTES)
-        write_atomically(self.secret_file(name), secret + "\n")
-        return secret
-
-    def _write_kubernetes_tokens(self) -> None:
-        text = io.StringIO()
-        rows = csv.writer(text)
-        rows.writerow([self._write_secret("kubernetes-agent"), AGENT_USER, "1"])
-        rows.writerow([self._write_secret("kubernetes-operator"), "operator", "2", OPERATOR_GROUP])
-        write_atomically(self.kubernetes_tokens, text.getvalue())
-
-    @property
-    def kubernetes_tokens(self) -> Path:
-        """The customer's static token file."""
-        return self.secret_file("kubernetes-tokens.csv")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,13 +30,14 @@ from customer_stub.settings import CustomerSettings
 from planesplit.pki import CONTROL_URI, agent_uri
 from planesplit.ready import Urls
 from planesplit.split import configs
-from planesplit.split.backend import AGENT, CONTROL, CUSTOMER, RELAY, TUNNEL_OPEN
+from planesplit.split.backend import TUNNEL_OPEN
+from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
 from planesplit.split.memory_http import AsgiTransport, StreamTransport
 from planesplit.split.memory_stream import memory_stream_pair
 from planesplit.split.operator import TUNNEL_SCOPE, keep_token
-from planesplit.split.options import PLANES, SplitOptions
+from planesplit.split.options import AGENT, CONTROL, CUSTOMER, RELAY, SplitOptions
 from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
 from planesplit.tokens import Tokens
@@ -80,7 +81,7 @@ class InProcess:
         self._control_app: AsgiApp
         self._kubernetes_app: Any
         self._epoch_s = time.time() - trio.current_time()
-        self.journals = {name: Ring() for name in PLANES}
+        self.journals = {name: Ring() for name in options.planes}
         self.failure: PlaneFailed | None = None
         self.urls = URLS
         self.link = Link(self._dial_relay)
@@ -96,7 +97,7 @@ class InProcess:
     @property
     def pids(self) -> dict[str, int]:
         """This process, four times."""
-        return dict.fromkeys(PLANES, os.getpid())
+        return dict.fromkeys(self._options.planes, os.getpid())
 
     def now_s(self) -> float:
         """Wall clock in seconds since the epoch; simulated where the loop's clock is."""
@@ -115,13 +116,12 @@ class InProcess:
         await self._start(AGENT)
         await self.tunnel_open()
 
-    async def tunnel_open(self, since: int = 0) -> None:
+    async def tunnel_open(self, since: int = 0, plane: str = AGENT) -> None:
         """See Backend."""
         with trio.move_on_after(self._options.ready_s):
-            await self.journals[AGENT].event(TUNNEL_OPEN, since=since)
+            await self.journals[plane].event(TUNNEL_OPEN, since=since)
             return
-        lines = self.journals[AGENT].lines
-        raise PlaneFailed(AGENT, "opened no tunnel", lines)
+        raise PlaneFailed(plane, "opened no tunnel", self.journals[plane].lines)
 
     async def kill(self, plane: str) -> None:
         """Drop a plane's connections and tasks."""
@@ -216,7 +216,9 @@ class InProcess:
         await trio.sleep_forever()
 
     async def _run_customer(self, *, task_status: trio.TaskStatus[None]) -> None:
-        table = self._table(configs.customer(self._options, self._files), CUSTOMER)
+        table = self._table(
+            configs.customer(self._options, self._files, self._files.home, {}, ""), CUSTOMER
+        )
         settings = load(CustomerSettings, table)
         journal = self._journal(CUSTOMER)
         cluster = Cluster(settings, journal=journal, clock=lambda: int(self.now_s() * 1e9))
@@ -250,9 +252,12 @@ class InProcess:
             await trio.sleep_forever()
 
     async def _run_agent(self, *, task_status: trio.TaskStatus[None]) -> None:
+        home = self._files.home
         table = {
-            **self._table(configs.agent(self._options, self._files, 0, 0), AGENT),
-            "kubernetes_url": KUBERNETES_URL,
+            **self._table(
+                configs.agent(self._options, self._files, home, "", SiteUrls(KUBERNETES_URL), {}),
+                AGENT,
+            ),
         }
         settings = load(AgentSettings, table)
         transport = AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))
@@ -275,11 +280,11 @@ class InProcess:
         await agent.run()
 
     async def _operate(self, *, task_status: trio.TaskStatus[None]) -> None:
-        client = self._files.agent_client
+        home = self._files.home
+        client, secret_file = home.agent_client, home.secret_file(home.agent_client)
         async with httpx.AsyncClient(mounts=self.mounts, trust_env=False) as http:
-            secret_file = self._files.secret_file(client)
             tokens = Tokens(http, URLS.control, client, secret_file, scope=TUNNEL_SCOPE)
-            await keep_token(tokens, self._files.agent_token, task_status=task_status)
+            await keep_token(tokens, home.agent_token, task_status=task_status)
 
     async def _dial(self) -> Transport:
         """The agent's way to the relay: through the link, as everywhere."""
@@ -329,4 +334,6 @@ class InProcess:
         try:
             return self._parts[plane]
         except KeyError:
-            raise ValueError(f"there is no plane '{plane}'; known: {', '.join(PLANES)}") from None
+            raise ValueError(
+                f"there is no plane '{plane}'; known: {', '.join(self._options.planes)}"
+            ) from None

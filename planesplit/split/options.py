@@ -11,8 +11,11 @@ from planesplit.ready import Place
 from tunnel.settings import setting
 
 Mode = Literal["processes", "inprocess"]
-PLANES = ("relay", "customer_stub", "control_stub", "compute_agent")
+RELAY, CONTROL = "relay", "control_stub"
+CUSTOMER, CLICKHOUSE, AGENT = "customer_stub", "clickhouse", "compute_agent"
+PLANES = (RELAY, CUSTOMER, CONTROL, AGENT)  # what every split has
 DEMO_CLIENT = "demo"
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +37,33 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """Where one side's processes run.
+
+    Args:
+        address: what they listen on, and what others dial.
+        command: put before their command line, e.g. `("ip", "netns", "exec", "customer")`.
+    """
+
+    address: str = LOOPBACK
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SplitOptions:
     """How a split is started.
 
     Args:
-        mode: `processes` starts the four planes as processes, `inprocess` runs them in this one.
+        mode: `processes` starts the planes as processes, `inprocess` runs them in this one.
         insecure: no TLS and no tokens, on loopback, one demo identity.
         keep: directory that stays afterwards; None for a temporary one.
-        link: whether the agent reaches the relay through a link that can be cut.
-        place: org, project, domain and cluster of the agent and of the demo client.
+        link: whether agents reach the relay through a link that can be cut.
+        place: org, project, domain and first cluster of the agent and of the demo client.
+        clusters: further clusters of the org, each with its own infrastructure and agent.
         clients: further clients; their orgs are made too, without a cluster.
+        clickhouse: whether each cluster has its ClickHouse; never in one process.
+        pod_path: directories before PATH of task pods, e.g. where flyte's runtime is installed.
+        vendor, customer: where the two sides run.
         settings: per plane, tables that are merged into its configuration.
     """
 
@@ -52,7 +72,12 @@ class SplitOptions:
     keep: Path | None = None
     link: bool = True
     place: Place = field(default_factory=lambda: Place("acme", "demo", "development", "c1"))
+    clusters: tuple[str, ...] = ()
     clients: tuple[Client, ...] = ()
+    clickhouse: bool = False
+    pod_path: tuple[str, ...] = ()
+    vendor: Host = field(default_factory=Host)
+    customer: Host = field(default_factory=Host)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ready_s: float = setting(
         30.0,
@@ -63,3 +88,30 @@ class SplitOptions:
     stop_s: float = setting(
         15.0, low=0.0, high=600.0, why="orderly end of a plane; the relay itself drains for 10 s"
     )
+
+    @property
+    def all_clusters(self) -> tuple[str, ...]:
+        """Every cluster of the org, the first one first."""
+        return (self.place.cluster, *self.clusters)
+
+    @property
+    def has_clickhouse(self) -> bool:
+        """Whether clusters have their ClickHouse: its engine is a process of its own."""
+        return self.clickhouse and self.mode == "processes"
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """Names of everything that runs."""
+        kinds = (CUSTOMER, CLICKHOUSE, AGENT) if self.has_clickhouse else (CUSTOMER, AGENT)
+        each = (self.plane(kind, cluster) for cluster in self.all_clusters for kind in kinds)
+        return (RELAY, CONTROL, *each)
+
+    def plane(self, kind: str, cluster: str) -> str:
+        """Return the name of a cluster's plane: its kind, `kind@cluster` beyond the first one."""
+        return kind if cluster == self.place.cluster else f"{kind}@{cluster}"
+
+    def kind(self, plane: str) -> tuple[str, str]:
+        """Return what a plane is, and its cluster; the vendor's planes have none."""
+        kind, _, cluster = plane.partition("@")
+        vendor = kind in (RELAY, CONTROL)
+        return kind, "" if vendor else cluster or self.place.cluster

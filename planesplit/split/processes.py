@@ -1,9 +1,10 @@
-"""The four planes as processes: started in the order of who needs whom, steered, and stopped."""
+"""The planes as processes: started in the order of who needs whom, steered, and stopped."""
 
 from __future__ import annotations
 
 import signal
 import ssl
+import sys
 import time
 from typing import Any
 
@@ -12,14 +13,26 @@ import trio
 
 from planesplit.ready import Urls
 from planesplit.split import configs
-from planesplit.split.backend import AGENT, CONTROL, CUSTOMER, RELAY, TUNNEL_OPEN
+from planesplit.split.backend import TUNNEL_OPEN
+from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
 from planesplit.split.operator import TUNNEL_SCOPE, keep_token
-from planesplit.split.options import PLANES, SplitOptions
+from planesplit.split.options import (
+    AGENT,
+    CLICKHOUSE,
+    CONTROL,
+    CUSTOMER,
+    LOOPBACK,
+    RELAY,
+    SplitOptions,
+)
 from planesplit.split.plane import PlaneFailed, PlaneProcess
 from planesplit.split.ring import Ring
+from planesplit.split.site import Site
 from planesplit.tokens import Tokens
+
+MODULES = {CLICKHOUSE: "customer_stub.clickhouse"}  # of planes that are not named for theirs
 
 
 class Processes:
@@ -34,7 +47,7 @@ class Processes:
     def __init__(self, options: SplitOptions, files: Directory, nursery: trio.Nursery) -> None:
         self._options, self._files, self._nursery = options, files, nursery
         self.planes: dict[str, PlaneProcess] = {}
-        self.journals = {name: Ring() for name in PLANES}
+        self.journals = {name: Ring() for name in options.planes}
         self.failure: PlaneFailed | None = None
         self.mounts: dict[str, httpx.AsyncBaseTransport] = {}
         self._ports: dict[str, dict[str, Any]] = {}
@@ -42,11 +55,17 @@ class Processes:
 
     @property
     def urls(self) -> Urls:
-        """Where clients find the control plane and the relay."""
+        """Where clients find the control plane, the relay and the first cluster."""
+        site = self.site_urls(self._files.home)
         return Urls(
             control=self._url(CONTROL, "port"),
             relay=self._url(RELAY, "viewer_port"),
-            ops=f"http://{configs.LOOPBACK}:{self._port(RELAY, 'ops_port')}",
+            ops=f"http://{self._options.vendor.address}:{self._port(RELAY, 'ops_port')}",
+            kubernetes=site.kubernetes,
+            objects=site.objects,
+            registry=site.registry,
+            clickhouse=site.clickhouse,
+            data=self._url(AGENT, "data_port"),
         )
 
     @property
@@ -58,40 +77,60 @@ class Processes:
         """Wall clock, seconds since the epoch."""
         return time.time()
 
+    def site_urls(self, site: Site) -> SiteUrls:
+        """Return where a cluster's infrastructure listens."""
+        customer = self._options.plane(CUSTOMER, site.cluster)
+        clickhouse = self._options.plane(CLICKHOUSE, site.cluster)
+        return SiteUrls(
+            kubernetes=self._url(customer, "port"),
+            objects=self._url(customer, "objects_port"),
+            registry=self._url(customer, "registry_port"),
+            clickhouse=self._url(clickhouse, "port"),
+        )
+
     async def start(self) -> None:
-        """Start everything and wait until the tunnel is up.
+        """Start everything and wait until every agent has its tunnel.
 
         Raises:
             PlaneFailed: naming the plane that did not come up, with its last lines.
         """
+        sites = self._files.sites.values()
         async with trio.open_nursery() as starting:
-            starting.start_soon(self._start, RELAY)
-            starting.start_soon(self._start, CUSTOMER)
-        await self._start(CONTROL)
+            starting.start_soon(self._start_vendor)
+            for site in sites:
+                starting.start_soon(self._start_customer, site)
         if self._options.link:
             await self._nursery.start(self.link.serve)
+        async with trio.open_nursery() as starting:
+            for site in sites:
+                starting.start_soon(self._start_agent, site)
+
+    async def _start_vendor(self) -> None:
+        await self._start(RELAY)
+        await self._start(CONTROL)
+
+    async def _start_customer(self, site: Site) -> None:
+        if self._options.has_clickhouse:
+            await self._start(self._options.plane(CLICKHOUSE, site.cluster))
+        await self._start(self._options.plane(CUSTOMER, site.cluster))
+
+    async def _start_agent(self, site: Site) -> None:
         if self._files.identities:
-            await self._first_token()
-        await self._start(AGENT)
-        await self.tunnel_open()
+            await self._first_token(site)
+        plane = self._options.plane(AGENT, site.cluster)
+        await self._start(plane)
+        await self.tunnel_open(plane=plane)
 
-    async def tunnel_open(self, since: int = 0) -> None:
-        """Wait until the agent has opened its tunnel.
-
-        Args:
-            since: count of the agent's journal before which openings are not regarded.
-
-        Raises:
-            PlaneFailed: not within `ready_s` seconds.
-        """
-        journal = self.journals[AGENT]
+    async def tunnel_open(self, since: int = 0, plane: str = AGENT) -> None:
+        """See Backend."""
+        journal = self.journals[plane]
         with trio.move_on_after(self._options.ready_s):
             try:
                 await journal.event(TUNNEL_OPEN, since=since)
                 return
             except EOFError:
                 pass
-        raise PlaneFailed(AGENT, "opened no tunnel", self.planes[AGENT].last_lines())
+        raise PlaneFailed(plane, "opened no tunnel", self.planes[plane].last_lines())
 
     async def kill(self, plane: str) -> None:
         """SIGKILL a plane's process group and wait for its end."""
@@ -136,39 +175,63 @@ class Processes:
 
     async def _start(self, name: str) -> None:
         config = self._files.write_config(name, self._table(name))
-        plane = PlaneProcess(name, config, journal=self.journals[name], on_exit=self._on_exit)
+        plane = PlaneProcess(
+            name,
+            config,
+            command=self._command(name, str(config)),
+            journal=self.journals[name],
+            on_exit=self._on_exit,
+        )
         self.planes[name] = plane
         ready = await plane.start(self._nursery, ready_s=self._options.ready_s)
         self._ports[name] = {key: value for key, value in ready.items() if key.endswith("port")}
 
+    def _command(self, name: str, config: str) -> list[str]:
+        kind, cluster = self._options.kind(name)
+        host = self._options.customer if cluster else self._options.vendor
+        # -P: the caller's directory may hold a package of the same name.
+        python = [sys.executable, "-P", "-m", MODULES.get(kind, kind), "--config", config]
+        return [*host.command, *python]
+
     def _table(self, name: str) -> dict[str, Any]:
         options, files = self._options, self._files
         ports = self._ports.get(name, {})  # those of an earlier life
-        if name == RELAY:
+        kind, cluster = options.kind(name)
+        if kind == RELAY:
             return configs.relay(options, files, ports)
-        if name == CUSTOMER:
-            return configs.customer(options, files, **ports)
-        if name == CONTROL:
+        if kind == CONTROL:
             private, viewers = self._url(RELAY, "control_port"), self._url(RELAY, "viewer_port")
             return configs.control(options, files, private, viewers, **ports)
-        agent_port = self.link.port if options.link else self._port(RELAY, "agent_port")
-        return configs.agent(options, files, agent_port, self._port(CUSTOMER, "port"))
+        site = files.sites[cluster]
+        if kind == CLICKHOUSE:
+            return configs.clickhouse(options, site, ports)
+        urls = self.site_urls(site)
+        if kind == CUSTOMER:
+            return configs.customer(options, files, site, ports, urls.clickhouse)
+        return configs.agent(options, files, site, self._relay_url(), urls, ports)
 
-    async def _first_token(self) -> None:
+    def _relay_url(self) -> str:
+        scheme = "ws" if self._options.insecure else "wss"
+        if self._options.link:
+            return f"{scheme}://{LOOPBACK}:{self.link.port}/tunnel"
+        address, port = self._options.vendor.address, self._port(RELAY, "agent_port")
+        return f"{scheme}://{address}:{port}/tunnel"
+
+    async def _first_token(self, site: Site) -> None:
         with trio.move_on_after(self._options.ready_s):
-            await self._nursery.start(self._operate)
+            await self._nursery.start(self._operate, site)
             return
         lines = self.planes[CONTROL].last_lines()
         raise PlaneFailed(CONTROL, "gave no token for the agent", lines)
 
-    async def _operate(self, *, task_status: trio.TaskStatus[None]) -> None:
-        files = self._files
-        context = ssl.create_default_context(cafile=files.ca_file)
+    async def _operate(self, site: Site, *, task_status: trio.TaskStatus[None]) -> None:
+        context = ssl.create_default_context(cafile=self._files.ca_file)
         async with httpx.AsyncClient(verify=context, trust_env=False) as http:
-            client = files.agent_client
-            secret_file = files.secret_file(client)
-            tokens = Tokens(http, self.urls.control, client, secret_file, scope=TUNNEL_SCOPE)
-            await keep_token(tokens, files.agent_token, task_status=task_status)
+            client = site.agent_client
+            tokens = Tokens(
+                http, self.urls.control, client, site.secret_file(client), scope=TUNNEL_SCOPE
+            )
+            await keep_token(tokens, site.agent_token, task_status=task_status)
 
     def _on_exit(self, plane: PlaneProcess) -> None:
         reason = f"ended with status {plane.returncode} although nobody asked it to"
@@ -176,11 +239,18 @@ class Processes:
         self._nursery.cancel_scope.cancel()
 
     async def _dial_relay(self) -> trio.SocketStream:
-        return await trio.open_tcp_stream(configs.LOOPBACK, self._port(RELAY, "agent_port"))
+        port = self._port(RELAY, "agent_port")
+        return await trio.open_tcp_stream(self._options.vendor.address, port)
 
     def _url(self, name: str, key: str) -> str:
+        """Return a listener's URL; empty while it has none."""
+        port = self._ports.get(name, {}).get(key)
+        if not port:
+            return ""
+        _, cluster = self._options.kind(name)
+        host = self._options.customer if cluster else self._options.vendor
         scheme = "http" if self._options.insecure else "https"
-        return f"{scheme}://{configs.LOOPBACK}:{self._port(name, key)}"
+        return f"{scheme}://{host.address}:{port}"
 
     def _port(self, name: str, key: str) -> int:
         return int(self._ports[name][key])
@@ -189,4 +259,5 @@ class Processes:
         try:
             return self.planes[name]
         except KeyError:
-            raise ValueError(f"there is no plane '{name}'; known: {', '.join(PLANES)}") from None
+            known = ", ".join(self._options.planes)
+            raise ValueError(f"there is no plane '{name}'; known: {known}") from None

@@ -84,9 +84,9 @@ def test_a_missing_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoLog, match="no log of container main"):
         read_log(tmp_path)
     with pytest.raises(NoLog, match="0 log directories of pod ns/p"):
-        pod_directory(tmp_path, "ns", "p")
+        pod_directory([tmp_path], "ns", "p")
     (tmp_path / "ns_p_1").mkdir()
-    assert pod_directory(tmp_path, "ns", "p").name == "ns_p_1"
+    assert pod_directory([tmp_path], "ns", "p").name == "ns_p_1"
     (tmp_path / "ns_p_2").mkdir()
     with pytest.raises(NoLog, match="2 log directories"):
-        pod_directory(tmp_path, "ns", "p")
+        pod_directory([tmp_path], "ns", "p")

@@ -17,6 +17,7 @@ from control_stub.settings import load_settings
 from customer_stub.settings import CustomerSettings
 from planesplit.ready import process_started
 from planesplit.split import configs
+from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory, merge, private_directory
 from planesplit.split.options import Client, SplitOptions
 from relay.settings import RelayConfig
@@ -73,10 +74,16 @@ def test_every_plane_accepts_its_configuration(files: Directory) -> None:
     assert [org.name for org in orgs] == ["acme", "globex"]
     relay = load(RelayConfig, written(again, "relay", configs.relay(options, again, {})))
     assert relay.insecure == options.insecure
-    customer = load(CustomerSettings, written(again, "c", configs.customer(options, again)))
-    assert customer.check().log_root == str(again.log_root)
-    agent = load(AgentSettings, written(again, "a", configs.agent(options, again, 5, 6)))
-    assert agent.relay_url.endswith(":5/tunnel")
+    home, url = again.home, f"{scheme}://127.0.0.1:6"
+    customer = load(
+        CustomerSettings, written(again, "c", configs.customer(options, again, home, {}, url))
+    )
+    assert customer.check().log_root == str(home.log_root)
+    urls = SiteUrls(url, url, url, url)
+    agent = load(
+        AgentSettings, written(again, "a", configs.agent(options, again, home, "wss://h", urls, {}))
+    )
+    assert agent.relay_url == "wss://h"
     assert (agent.tls is None) == options.insecure
 
 
@@ -100,3 +107,19 @@ def test_merging_replaces_what_is_no_table() -> None:
         "a": {"b": 1, "d": 2},
         "c": [2],
     }
+
+
+def test_every_cluster_has_its_own_files_and_secrets(tmp_path: Path) -> None:
+    options = SplitOptions(clusters=("c2",), clickhouse=True)
+    one, two = Directory(tmp_path, options).sites.values()
+    assert (one.cluster, two.cluster) == ("c1", "c2")
+    ours = {path.read_text() for path in (one.path / "secrets").iterdir()}
+    theirs = {path.read_text() for path in (two.path / "secrets").iterdir()}
+    assert not ours & theirs
+    assert one.leaves != two.leaves
+    assert options.planes == (
+        *("relay", "control_stub", "customer_stub", "clickhouse", "compute_agent"),
+        *("customer_stub@c2", "clickhouse@c2", "compute_agent@c2"),
+    )
+    assert options.kind("clickhouse@c2") == ("clickhouse", "c2")
+    assert options.kind("relay") == ("relay", "")

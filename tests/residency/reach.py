@@ -11,9 +11,8 @@ import httpx
 
 from planesplit.canary import Canary, Find
 from planesplit.split.core import Split
-from planesplit.split.options import PLANES
 
-CUSTOMERS_OWN = "logs"  # the customer's log store, where lines do rest
+CUSTOMERS_OWN = {"logs", "data", "clickhouse"}  # the customer's stores, where payload does rest
 SHARED_PLACES = (Path(tempfile.gettempdir()), Path("/dev/shm"), Path("/var/tmp"))
 VENDOR_PLANES = ("relay", "control_stub")
 
@@ -40,13 +39,15 @@ class Reach:
         return finds
 
     def _journals(self, canary: Canary) -> Iterator[Find]:
-        for plane in PLANES:
+        for plane in self._split.options.planes:
             text = "\n".join(self._split.journal(plane).lines)
             yield from canary.scan_bytes(f"journal of {plane}", text.encode())
 
     def _files(self, canary: Canary) -> Iterator[Find]:
-        for entry in self.directory.iterdir():
-            if entry.name != CUSTOMERS_OWN:
+        vendor = (entry for entry in self.directory.iterdir() if entry.name != "clusters")
+        agents = (entry for entry in self.directory.glob("clusters/*/*"))
+        for entry in (*vendor, *agents):
+            if entry.name not in CUSTOMERS_OWN:
                 yield from canary.scan_tree(entry) if entry.is_dir() else ()
         for place in SHARED_PLACES:
             for path in self._fresh(place):

@@ -61,6 +61,11 @@ programs = st.builds(
 )
 
 
+def customers_logs(split: Split) -> Path:
+    """The customer's log store."""
+    return Path(split.ready.directory) / "clusters" / "c1" / "logs"
+
+
 async def run_program(split: Split, program: Program, canary: Canary, source: Path) -> None:
     """Replay canaries in a pod, tail them under the program's fault, check that they arrived."""
     source.write_text("".join(f"{canary.line(program.width)}\n" for _ in range(program.lines)))
@@ -87,7 +92,7 @@ async def _tail(split: Split, run: str, received: list[Line], fault: Fault = "no
 
 async def run_and_look(split: Split, program: Program, canary: Canary) -> list[Find]:
     started_s = time.time() - 1.0
-    source = Path(split.ready.directory) / "logs" / "canaries.txt"
+    source = customers_logs(split) / "canaries.txt"
     await run_program(split, program, canary, source)
     source.unlink()
     return await Reach(split, started_s).look(canary)
@@ -106,7 +111,7 @@ def test_the_customers_own_store_does_hold_the_lines(running: Session) -> None:
     portal, split = running
     canary = Canary()
     portal.call(run_and_look, split, Program(20, 4, "none"), canary, timeout_s=60)
-    assert canary.scan_tree(Path(split.ready.directory) / "logs")
+    assert canary.scan_tree(customers_logs(split))
 
 
 Plant = Callable[[Split, bytes], Path | None]

@@ -1,0 +1,127 @@
+"""One cluster's part of the private directory: the customer's data, secrets and certificates."""
+
+from __future__ import annotations
+
+import csv
+import io
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from planesplit.pki import Authority, Leaf
+from planesplit.ready import write_atomically
+
+AGENT_USER = "system:serviceaccount:planesplit:executor"  # creates and watches task pods
+OPERATOR_GROUP = "system:masters"  # the customer's own operator, who may read everything
+SECRET_BYTES = 32
+ACCESS_KEY_BYTES = 8
+
+# Service accounts of Appendix E; the object store gives each its rights.
+SERVICE_ACCOUNTS = (
+    "flyteadmin",
+    "clustersync-system",
+    "executor",
+    "proxy-system",
+    "operator-system",
+    "flytepropeller-system",
+    "flytepropeller-webhook-system",
+    "clusterresource-template",
+)
+CLICKHOUSE_USERS = {"agent": True, "collector": False}  # name -> read-only
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKey:
+    """Credentials of a service account at the object store."""
+
+    access_key: str
+    secret_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLeaves:
+    """Certificates of a cluster; absent when insecure."""
+
+    customer: Leaf
+    agent: Leaf
+
+
+class Site:
+    """Lays out one cluster's files, mode 0600, and names them.
+
+    Args:
+        path: the cluster's directory, made here.
+        org, cluster: whose it is.
+        authority: issues its certificates; None when insecure.
+        address: what its servers are reached at.
+    """
+
+    def __init__(
+        self, path: Path, org: str, cluster: str, authority: Authority | None, address: str
+    ) -> None:
+        self.path, self.cluster = path, cluster
+        path.mkdir(mode=0o700)
+        for name in ("secrets", "logs", "data", "agent", "clickhouse"):
+            (path / name).mkdir(mode=0o700)
+        self.leaves = None
+        if authority:
+            servers = authority.server(f"customer-{cluster}", (address,))
+            self.leaves = SiteLeaves(servers, authority.agent(org, cluster))
+        self.agent_client = f"agent-{cluster}"
+        write_secret(self.secret_file(self.agent_client))
+        self._write_kubernetes_tokens()
+        for user in CLICKHOUSE_USERS:
+            write_secret(self.secret_file(f"clickhouse-{user}"))
+        self.store_keys: Mapping[str, StoreKey] = {
+            account: self._store_key(account) for account in SERVICE_ACCOUNTS
+        }
+
+    @property
+    def log_root(self) -> Path:
+        """The nodes' pod logs."""
+        return self.path / "logs"
+
+    @property
+    def data_root(self) -> Path:
+        """Objects, registry and unpacked images."""
+        return self.path / "data"
+
+    @property
+    def state_dir(self) -> Path:
+        """What the agent keeps: an index of log offsets."""
+        return self.path / "agent"
+
+    @property
+    def agent_token(self) -> Path:
+        """The tunnel's token, kept fresh by the customer's operator."""
+        return self.path / "agent" / "token"
+
+    @property
+    def kubernetes_tokens(self) -> Path:
+        """The customer's static token file."""
+        return self.secret_file("kubernetes-tokens.csv")
+
+    def secret_file(self, name: str) -> Path:
+        """Return where a secret of this cluster is kept."""
+        return self.path / "secrets" / name
+
+    def _store_key(self, account: str) -> StoreKey:
+        file = self.secret_file(f"objects-{account}")
+        write_secret(file)
+        return StoreKey(f"PS{secrets.token_hex(ACCESS_KEY_BYTES).upper()}", file)
+
+    def _write_kubernetes_tokens(self) -> None:
+        text = io.StringIO()
+        rows = csv.writer(text)
+        rows.writerow([write_secret(self.secret_file("kubernetes-agent")), AGENT_USER, "1"])
+        operator = write_secret(self.secret_file("kubernetes-operator"))
+        rows.writerow([operator, "operator", "2", OPERATOR_GROUP])
+        write_atomically(self.kubernetes_tokens, text.getvalue())
+
+
+def write_secret(file: Path) -> str:
+    """Write a new random secret to a file and return it."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    write_atomically(file, secret + "\n")
+    return secret
