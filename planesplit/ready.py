@@ -38,24 +38,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Base URLs; empty where there is no such listener.
-
-    Args:
-        control: the control plane's API.
-        relay: the relay for viewers.
-        ops: the relay's health and metrics.
-        kubernetes, objects, registry, clickhouse: infrastructure of the first cluster.
-        data: its data endpoint for viewers.
-    """
+    """Base URLs: the control plane's API, the relay for viewers, the relay's health and metrics."""
 
     control: str
     relay: str
     ops: str
-    kubernetes: str = ""
-    objects: str = ""
-    registry: str = ""
-    clickhouse: str = ""
-    data: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +51,32 @@ class Credentials:
 
     client_id: str
     client_secret_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAccess:
+    """The customer's own access to one cluster's infrastructure; empty where it has none.
+
+    Args:
+        cluster: its name.
+        kubernetes, objects, registry, clickhouse: base URLs.
+        data: its data endpoint for viewers.
+        kubernetes_token_file: token of the customer's operator.
+        objects_access_key, objects_secret_file: of a service account that may read the store.
+        clickhouse_user, clickhouse_password_file: of a user that may only read.
+    """
+
+    cluster: str
+    kubernetes: str = ""
+    objects: str = ""
+    registry: str = ""
+    clickhouse: str = ""
+    data: str = ""
+    kubernetes_token_file: str = ""
+    objects_access_key: str = ""
+    objects_secret_file: str = ""
+    clickhouse_user: str = ""
+    clickhouse_password_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,7 @@ class Ready:
         insecure: no TLS, no credentials.
         ca_file: the private CA; empty if insecure.
         credentials: of the default viewer; None if insecure.
+        clusters: the customer's side, the first cluster first.
         pids: process id of every plane.
         planesplit_ready: where this was written.
     """
@@ -98,6 +112,7 @@ class Ready:
     pids: dict[str, int]
     ca_file: str = ""
     credentials: Credentials | None = None
+    clusters: tuple[ClusterAccess, ...] = ()
     planesplit_ready: str = ""
     version: int = VERSION
 

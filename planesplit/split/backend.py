@@ -8,10 +8,12 @@ from typing import Protocol
 import httpx
 
 from planesplit.ready import Urls
+from planesplit.split.configs import SiteUrls
 from planesplit.split.link import Link
 from planesplit.split.options import AGENT
 from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
+from planesplit.split.site import Site
 
 TUNNEL_OPEN = "tunnel_open"  # the agent's journal event
 
@@ -37,6 +39,9 @@ class Backend(Protocol):
     @property
     def urls(self) -> Urls:
         """Where clients find the control plane and the relay."""
+
+    def site_urls(self, site: Site) -> SiteUrls:
+        """Where a cluster's infrastructure listens."""
 
     @property
     def pids(self) -> dict[str, int]:

@@ -21,6 +21,7 @@ class SiteUrls:
     objects: str = ""
     registry: str = ""
     clickhouse: str = ""
+    data: str = ""
 
 
 def relay(options: SplitOptions, files: Directory, ports: dict[str, int]) -> Table:

@@ -14,7 +14,7 @@ import httpx
 import trio
 
 from planesplit.delivery import Delivery, WholeLine, compare, sha256
-from planesplit.ready import Credentials, Ready, process_started
+from planesplit.ready import ClusterAccess, Credentials, Ready, process_started
 from planesplit.split.backend import Backend
 from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
@@ -24,6 +24,7 @@ from planesplit.split.options import AGENT, DEMO_CLIENT, SplitOptions
 from planesplit.split.plane import LAST_LINES, PlaneFailed
 from planesplit.split.processes import Processes
 from planesplit.split.ring import Ring
+from planesplit.split.site import Site
 from planesplit.tail import Line
 from planesplit.viewer import ROOT_ACTION, RunStatus, Viewer, open_viewer
 from planesplit.workloads import container
@@ -273,7 +274,24 @@ class Split:
             pids=self._planes.pids,
             ca_file=files.ca_file,
             credentials=login,
+            clusters=tuple(self._access(site) for site in files.sites.values()),
         ).write(files.path / "ready.json")
+
+    def _access(self, site: Site) -> ClusterAccess:
+        urls, key = self._planes.site_urls(site), site.store_keys["operator-system"]
+        return ClusterAccess(
+            cluster=site.cluster,
+            kubernetes=urls.kubernetes,
+            objects=urls.objects,
+            registry=urls.registry,
+            clickhouse=urls.clickhouse,
+            data=urls.data,
+            kubernetes_token_file=str(site.secret_file("kubernetes-operator")),
+            objects_access_key=key.access_key,
+            objects_secret_file=str(key.secret_file),
+            clickhouse_user="agent",
+            clickhouse_password_file=str(site.secret_file("clickhouse-agent")),
+        )
 
 
 @asynccontextmanager

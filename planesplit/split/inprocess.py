@@ -40,6 +40,7 @@ from planesplit.split.operator import TUNNEL_SCOPE, keep_token
 from planesplit.split.options import AGENT, CONTROL, CUSTOMER, RELAY, SplitOptions
 from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
+from planesplit.split.site import Site
 from planesplit.tokens import Tokens
 from relay.app import Relay
 from relay.settings import RelayConfig
@@ -91,8 +92,13 @@ class InProcess:
                 (URLS.control, AsgiTransport(lambda: self._control_app, self._in(CONTROL))),
                 (URLS.relay, self._to_relay(lambda relay: relay.serve_viewer)),
                 (URLS.ops, self._to_relay(lambda relay: relay.serve_ops)),
+                (KUBERNETES_URL, AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))),
             )
         }
+
+    def site_urls(self, site: Site) -> SiteUrls:
+        """See Backend; nothing here listens on a socket."""
+        return SiteUrls(kubernetes=KUBERNETES_URL)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -255,7 +261,7 @@ class InProcess:
         home = self._files.home
         table = {
             **self._table(
-                configs.agent(self._options, self._files, home, "", SiteUrls(KUBERNETES_URL), {}),
+                configs.agent(self._options, self._files, home, "", self.site_urls(home), {}),
                 AGENT,
             ),
         }

@@ -55,17 +55,11 @@ class Processes:
 
     @property
     def urls(self) -> Urls:
-        """Where clients find the control plane, the relay and the first cluster."""
-        site = self.site_urls(self._files.home)
+        """Where clients find the control plane and the relay."""
         return Urls(
             control=self._url(CONTROL, "port"),
             relay=self._url(RELAY, "viewer_port"),
             ops=f"http://{self._options.vendor.address}:{self._port(RELAY, 'ops_port')}",
-            kubernetes=site.kubernetes,
-            objects=site.objects,
-            registry=site.registry,
-            clickhouse=site.clickhouse,
-            data=self._url(AGENT, "data_port"),
         )
 
     @property
@@ -86,6 +80,7 @@ class Processes:
             objects=self._url(customer, "objects_port"),
             registry=self._url(customer, "registry_port"),
             clickhouse=self._url(clickhouse, "port"),
+            data=self._url(self._options.plane(AGENT, site.cluster), "data_port"),
         )
 
     async def start(self) -> None:
