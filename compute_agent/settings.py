@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from compute_agent.clickhouse import ClickHouseSettings
+from compute_agent.metrics.settings import MetricsLimits
 from tunnel.settings import TunnelSettings, setting
 
 
@@ -182,4 +184,6 @@ class AgentSettings:
     logs: LogLimits = field(default_factory=LogLimits)
     kubernetes: ClusterLimits = field(default_factory=ClusterLimits)
     reports: ReportLimits = field(default_factory=ReportLimits)
+    clickhouse: ClickHouseSettings = field(default_factory=ClickHouseSettings)
+    metrics: MetricsLimits = field(default_factory=MetricsLimits)
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import sys
 
+from compute_agent.clickhouse import ClickHouseSettings
+from compute_agent.metrics.settings import MetricsLimits
 from compute_agent.settings import (
     AgentSettings,
     BackoffLimits,
@@ -13,10 +15,11 @@ from compute_agent.settings import (
     LogLimits,
     ReportLimits,
 )
-from control_stub.settings import ControlSettings, HttpLimits, Limits
+from control_stub.settings import ControlSettings, Limits
 from customer_stub.settings import CustomerSettings
 from planesplit.split.options import SplitOptions
 from relay.settings import RelaySettings
+from tunnel.http.settings import HttpLimits
 from tunnel.settings import TunnelSettings, describe
 
 GROUPS: list[tuple[str, type]] = [
@@ -28,6 +31,8 @@ GROUPS: list[tuple[str, type]] = [
     ("Agent: `[logs]`", LogLimits),
     ("Agent: `[kubernetes]`", ClusterLimits),
     ("Agent: `[reports]`", ReportLimits),
+    ("Agent: `[clickhouse]`", ClickHouseSettings),
+    ("Agent: `[metrics]`", MetricsLimits),
     ("Control plane", ControlSettings),
     ("Control plane: `[http]`", HttpLimits),
     ("Control plane: `[limits]`", Limits),

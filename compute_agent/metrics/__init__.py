@@ -1,0 +1,1 @@
+"""Observability metrics (A10): named queries over the customer's ClickHouse, streamed."""
