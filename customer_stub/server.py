@@ -1,4 +1,4 @@
-"""Serves the Kubernetes API over HTTP/1.1, with TLS unless insecure, on anycorn's trio worker."""
+"""Serves an ASGI application over HTTP/1.1, with TLS unless insecure, on anycorn's trio worker."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anycorn
 import trio
 
-from customer_stub.settings import CustomerSettings
+from customer_stub.settings import TlsFiles
 from tunnel.settings import SettingError
 
 BACKLOG = 128
@@ -20,6 +20,30 @@ KEEP_ALIVE_S = 15.0  # also the time for a request's head
 FINISH_S = 1.0  # for requests under way when the server is stopped
 
 App = Callable[..., Awaitable[None]]
+
+
+class Listening(Protocol):
+    """What a listener needs to know; the settings of every process that serves have it."""
+
+    @property
+    def host(self) -> str:
+        """Address to listen on."""
+
+    @property
+    def port(self) -> int:
+        """Port; 0 lets the system choose."""
+
+    @property
+    def insecure(self) -> bool:
+        """Plain HTTP."""
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """Certificate and key, unless insecure."""
+
+    @property
+    def stalled_reader_s(self) -> float:
+        """Seconds after which a client that takes nothing is cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +63,8 @@ class Endpoint:
             task_status.started()
 
 
-def bind(settings: CustomerSettings) -> Endpoint:
-    """Bind the API's port.
+def bind(settings: Listening) -> Endpoint:
+    """Bind the listener's port.
 
     Raises:
         SettingError: the address or the TLS files can't be used.
@@ -52,7 +76,7 @@ def bind(settings: CustomerSettings) -> Endpoint:
     return Endpoint(port, config)
 
 
-def _listener(settings: CustomerSettings) -> socket.socket:
+def _listener(settings: Listening) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -72,7 +96,7 @@ def _listener(settings: CustomerSettings) -> socket.socket:
     return listener
 
 
-def _config(settings: CustomerSettings) -> anycorn.Config:
+def _config(settings: Listening) -> anycorn.Config:
     config = anycorn.Config()
     config.alpn_protocols = ["http/1.1"]
     config.accesslog = config.errorlog = None  # a request's path or body must reach no log

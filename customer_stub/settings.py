@@ -17,6 +17,22 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class ClickHouseTarget:
+    """The ClickHouse that samples and logs are written to; `url` "" writes nowhere."""
+
+    url: str = ""
+    user: str = "collector"
+    password_file: str = ""
+    ca_file: str = ""  # PEM; "" takes the system's authorities
+    write_s: float = setting(
+        10.0, low=0.1, high=300.0, why="deadline of one insert; a batch takes milliseconds"
+    )
+    max_pause_s: float = setting(
+        10.0, low=0.1, high=300.0, why="longest pause between attempts while it is away"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class CustomerSettings:
     """Where pods log, where the Kubernetes API listens, and the bound of everything."""
 
