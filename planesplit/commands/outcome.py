@@ -15,6 +15,7 @@ import trio
 
 from planesplit.connect_client import ConnectError
 from planesplit.ready import NoSplit
+from planesplit.residency import CountersAway
 from planesplit.split.core import sole
 from planesplit.split.plane import PlaneFailed
 
@@ -71,7 +72,7 @@ def _explain(error: BaseException) -> int:
             code = _CONNECT_EXITS.get(error.code, FAILED)
         case UsageError():
             code = USAGE
-        case NoSplit() | PlaneFailed() | FileExistsError():
+        case NoSplit() | PlaneFailed() | FileExistsError() | CountersAway():
             code = UNUSABLE
         case BrokenPipeError():
             return BROKEN_PIPE
