@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from compute_agent.clickhouse import ClickHouseSettings
+from compute_agent.data_endpoint.settings import DataSettings
 from compute_agent.metrics.settings import MetricsLimits
+from compute_agent.objects.settings import ObjectSettings, TaskSettings
 from tunnel.settings import TunnelSettings, setting
 
 
@@ -186,4 +188,7 @@ class AgentSettings:
     reports: ReportLimits = field(default_factory=ReportLimits)
     clickhouse: ClickHouseSettings = field(default_factory=ClickHouseSettings)
     metrics: MetricsLimits = field(default_factory=MetricsLimits)
+    objects: ObjectSettings | None = None
+    tasks: TaskSettings = field(default_factory=TaskSettings)
+    data_endpoint: DataSettings | None = None
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)

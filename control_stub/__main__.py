@@ -10,9 +10,9 @@ from typing import Any
 import trio
 
 from control_stub.app import control_plane, read_secrets
-from control_stub.server import HttpServer, open_listener
 from control_stub.settings import ControlSettings, load_settings
 from tunnel import process
+from tunnel.http.server import HttpServer, open_listener
 from tunnel.journal import Journal, tame_loggers
 from tunnel.settings import SettingError
 from tunnel.tls import server_context

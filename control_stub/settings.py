@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunnel.http.settings import HttpLimits
 from tunnel.settings import SettingError, load, setting
 
 ROLES = ("Admin", "Contributor", "Viewer")
@@ -44,6 +45,14 @@ class RelaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectSettings:
+    """Names of the customer's buckets; the control plane writes them into addresses, no more."""
+
+    metadata_bucket: str = "planesplit-metadata"
+    fast_registration_bucket: str = "planesplit-fast-registration"
+
+
+@dataclass(frozen=True, slots=True)
 class OrgSettings:
     """An organisation; every project has every domain."""
 
@@ -76,30 +85,6 @@ class AppSettings:
     org: str
     cluster: str = ""
     roles: tuple[RoleSettings, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class HttpLimits:
-    """Bounds of the public listener."""
-
-    connections: int = setting(
-        512, low=1, high=65_536, why="more are closed at once; half of a usual descriptor limit"
-    )
-    handshake_s: float = setting(
-        10.0, low=0.1, high=120.0, why="a TLS handshake takes four flights at most"
-    )
-    idle_s: float = setting(
-        30.0, low=0.1, high=600.0, why="keep-alive, and the time for a first request to arrive"
-    )
-    request_s: float = setting(
-        30.0, low=0.1, high=600.0, why="time for a body: 4 MiB at 1.2 Mbit/s"
-    )
-    send_s: float = setting(
-        30.0, low=0.1, high=600.0, why="a client that reads nothing for so long is cut off"
-    )
-    grace_s: float = setting(
-        3.0, low=0.0, high=60.0, why="requests that run at SIGTERM may end within it"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +127,9 @@ class Limits:
     spec_bytes: int = setting(
         262_144, low=1024, high=1_048_576, why="a task's specification; etcd's objects are 1 MiB"
     )
+    attempts: int = setting(
+        10, low=1, high=100, why="of one action: a task that asks for more retries is refused"
+    )
     page_rows: int = setting(100, low=1, high=1000, why="rows of one page: what the CLI asks for")
 
 
@@ -165,6 +153,7 @@ class ControlSettings:
     insecure: bool = False
     public_url: str = ""
     db_file: str = ":memory:"
+    objects: ObjectSettings = field(default_factory=ObjectSettings)
     http: HttpLimits = field(default_factory=HttpLimits)
     limits: Limits = field(default_factory=Limits)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_stub.guard import MAX_HEAD_BYTES, HttpGuard
+from tunnel.http.guard import MAX_HEAD_BYTES, HttpGuard
 
 GET = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /a.B/C HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"

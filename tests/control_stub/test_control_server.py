@@ -13,9 +13,9 @@ import pytest
 import trio
 from test_control_guard import ATTACKS, CHUNK_ATTACKS, GET
 
-from control_stub.server import HttpServer, open_listener
-from control_stub.settings import HttpLimits
 from planesplit.pki import Authority
+from tunnel.http.server import HttpServer, open_listener
+from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
 from tunnel.tls import client_context, server_context, start_tls
 

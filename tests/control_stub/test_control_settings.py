@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from control_stub.app import read_secrets
-from control_stub.settings import HttpLimits, Limits, load_settings
+from control_stub.settings import Limits, load_settings
+from tunnel.http.settings import HttpLimits
 from tunnel.settings import SettingError, describe
 
 REST = """

@@ -25,8 +25,8 @@ from flyteidl2.workflow import run_service_pb2 as wire
 from google.protobuf.message import Message
 
 from control_stub.runs import RunKey
-from control_stub.server import cancel_when_left
 from control_stub.settings import Limits
+from tunnel.http.server import cancel_when_left
 
 RUNNING, SUCCEEDED = phase_pb2.ACTION_PHASE_RUNNING, phase_pb2.ACTION_PHASE_SUCCEEDED
 

@@ -6,7 +6,9 @@ import dataclasses
 import sys
 
 from compute_agent.clickhouse import ClickHouseSettings
+from compute_agent.data_endpoint.settings import DataSettings
 from compute_agent.metrics.settings import MetricsLimits
+from compute_agent.objects.settings import ObjectSettings
 from compute_agent.settings import (
     AgentSettings,
     BackoffLimits,
@@ -33,8 +35,10 @@ GROUPS: list[tuple[str, type]] = [
     ("Agent: `[reports]`", ReportLimits),
     ("Agent: `[clickhouse]`", ClickHouseSettings),
     ("Agent: `[metrics]`", MetricsLimits),
+    ("Agent: `[objects]`", ObjectSettings),
+    ("Agent: `[data_endpoint]`", DataSettings),
     ("Control plane", ControlSettings),
-    ("Control plane: `[http]`", HttpLimits),
+    ("Control plane: `[http]`, agent: `[data_endpoint.http]`", HttpLimits),
     ("Control plane: `[limits]`", Limits),
     ("Customer's infrastructure", CustomerSettings),
     ("A split (`SplitOptions`)", SplitOptions),

@@ -6,7 +6,9 @@ of ours, which also gives sends a deadline (anycorn shields them from cancellati
 
 from __future__ import annotations
 
+import ipaddress
 import math
+import socket
 import ssl
 from typing import Any
 
@@ -17,9 +19,9 @@ from anycorn.config import Config
 from anycorn.tcp_server import TCPServer
 from anycorn.worker_context import WorkerContext
 
-from control_stub.guard import HttpGuard
-from control_stub.settings import HttpLimits
 from tunnel.errors import HandshakeFailed
+from tunnel.http.guard import MAX_BODY_BYTES, HttpGuard
+from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
 from tunnel.tls import start_tls
@@ -27,6 +29,8 @@ from tunnel.tls import start_tls
 # h11 refuses a NUL as the start of a request, a header or a chunk: anycorn then answers 400 in its
 # own turn, after the responses that are still due on this connection.
 _POISON = b"\0\r\n\r\n"
+
+LOOPBACK = "127.0.0.1"
 
 
 async def open_listener(host: str, port: int) -> trio.SocketListener:
@@ -39,14 +43,22 @@ class HttpServer:
     """Serves `app` on a listener until cancelled.
 
     Args:
-        app: an ASGI application; requests of clients that left are cancelled.
+        app: an ASGI application; requests of clients that left are cancelled. It learns of a
+            client's address only whether it is on loopback: `127.0.0.1`, else empty.
         limits: bounds of connections and times.
         context: TLS context, or None for plain HTTP.
+        body_max_bytes: largest body of a request, as it is sent.
     """
 
     def __init__(
-        self, app: AsgiApp, limits: HttpLimits, context: ssl.SSLContext | None, journal: Journal
+        self,
+        app: AsgiApp,
+        limits: HttpLimits,
+        context: ssl.SSLContext | None,
+        journal: Journal,
+        body_max_bytes: int = MAX_BODY_BYTES,
     ) -> None:
+        self._body_max_bytes = body_max_bytes
         self._app = ASGIWrapper(cancel_when_left(app, limits.request_s))  # type: ignore[arg-type]
         self._limits, self._context, self._journal = limits, context, journal
         self._config = Config()
@@ -84,7 +96,8 @@ class HttpServer:
     async def _connection(self, stream: trio.SocketStream) -> None:
         async with self._slots:
             try:
-                await self._serve_stream(await self._secured(stream))
+                local = _is_loopback(stream)
+                await self._serve_stream(await self._secured(stream), local)
             except (OSError, trio.BrokenResourceError, trio.TooSlowError, HandshakeFailed):
                 pass
             except Exception as error:  # one connection's fault is nobody else's
@@ -92,9 +105,10 @@ class HttpServer:
             finally:
                 await trio.aclose_forcefully(stream)
 
-    async def _serve_stream(self, stream: trio.abc.Stream) -> None:
+    async def _serve_stream(self, stream: trio.abc.Stream, local: bool) -> None:
+        guard = HttpGuard(max_body_bytes=self._body_max_bytes)
         with trio.CancelScope() as connection:
-            guarded: Any = GuardedStream(stream, self._limits.send_s, connection)
+            guarded: Any = GuardedStream(stream, guard, self._limits.send_s, connection, local)
             await _Connection(self._app, self._config, self._worker, {}, guarded).run()
 
     async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream:
@@ -114,15 +128,22 @@ class GuardedStream:
     """What anycorn uses of an anyio stream, over a trio stream and behind a guard.
 
     Args:
+        guard: sees every byte first.
         send_s: time for one send.
         connection: cancelled when a send fails.
+        local: whether the client is on loopback.
     """
 
     def __init__(
-        self, stream: trio.abc.Stream, send_s: float, connection: trio.CancelScope
+        self,
+        stream: trio.abc.Stream,
+        guard: HttpGuard,
+        send_s: float,
+        connection: trio.CancelScope,
+        local: bool,
     ) -> None:
-        self._stream, self._send_s, self._connection = stream, send_s, connection
-        self._guard = HttpGuard()
+        self._stream, self._guard, self._send_s = stream, guard, send_s
+        self._connection, self._local = connection, local
 
     async def receive(self, max_bytes: int) -> bytes:
         """Return the next clean bytes; after a refusal, poison and then the end."""
@@ -169,19 +190,26 @@ class GuardedStream:
     def extra(self, attribute: Any, default: Any = None) -> Any:
         """No TLS attributes, so that HTTP/2 is never chosen; an address that names nobody."""
         if attribute is anyio.abc.SocketAttribute.raw_socket:
-            return _NoSocket()
+            return _NoSocket(self._local)
         raise anyio.TypedAttributeLookupError
 
 
 class _NoSocket:
     """Stands in where anycorn looks for addresses (and for a socket to bypass TLS with)."""
 
-    family = None
+    def __init__(self, local: bool) -> None:
+        self.family = socket.AF_INET if local else None
 
     def getpeername(self) -> tuple[str, int]:
-        return "", 0
+        return LOOPBACK if self.family else "", 0
 
     getsockname = getpeername
+
+
+def _is_loopback(stream: trio.SocketStream) -> bool:
+    """Whether a client is on this machine; asked while it is connected."""
+    address = ipaddress.ip_address(stream.socket.getpeername()[0])
+    return address.is_loopback
 
 
 def cancel_when_left(app: AsgiApp, request_s: float) -> AsgiApp:
