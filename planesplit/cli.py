@@ -44,12 +44,31 @@ async def up(
     keep: Annotated[
         Path | None, Parameter(help="Keep all state in this new directory; else it is removed.")
     ] = None,
+    cluster: Annotated[
+        tuple[str, ...], Parameter(help="A further cluster of the org; may be repeated.")
+    ] = (),
+    clickhouse: Annotated[
+        bool, Parameter(help="Give each cluster its ClickHouse: metrics and historical logs.")
+    ] = True,
+    pod_path: Annotated[
+        tuple[Path, ...],
+        Parameter(help="A directory for PATH of task pods, e.g. that of flyte's a0; repeatable."),
+    ] = (),
 ) -> int:
     """Start all planes as processes and run until SIGTERM or Ctrl-C."""
     from planesplit.commands.outcome import settle
     from planesplit.commands.up import up as command
+    from planesplit.split.options import SplitOptions
 
-    return await settle(partial(command, ready_file=ready_file, insecure=insecure, keep=keep))
+    options = SplitOptions(
+        insecure=insecure,
+        keep=keep,
+        link=False,
+        clusters=cluster,
+        clickhouse=clickhouse,
+        pod_path=tuple(str(path.absolute()) for path in pod_path),
+    )
+    return await settle(partial(command, ready_file=ready_file, options=options))
 
 
 @app.command
@@ -61,6 +80,7 @@ async def run(
         str | None, Parameter(help="Seeded generator: training, plain, burst, huge or binary.")
     ] = None,
     name: Annotated[str, Parameter(help="The run's name; chosen for you if not given.")] = "",
+    cluster: Annotated[str, Parameter(help="Where to run; chosen for you if not given.")] = "",
     wait: Annotated[
         bool, Parameter(negative="", help="Wait for the end; exit with the command's code.")
     ] = False,
@@ -78,6 +98,7 @@ async def run(
             workload=workload,
             arguments=arguments,
             name=name,
+            cluster=cluster,
             wait=wait,
             ready_file=ready_file,
         )

@@ -17,9 +17,10 @@ import trio
 from planesplit.delivery import Delivery
 from planesplit.portal import Portal
 from planesplit.ready import Ready
+from planesplit.residency import Counted
 from planesplit.split.core import Produced, Split
 from planesplit.split.link import Ending
-from planesplit.split.options import PLANES, SplitOptions
+from planesplit.split.options import SplitOptions
 from planesplit.tail import Line
 from planesplit.viewer import RunStatus
 
@@ -126,13 +127,20 @@ class Harness:
         workload: str | None = None,
         args: Sequence[str] = (),
         env: dict[str, str] | None = None,
+        cluster: str = "",
     ) -> str:
         """Start a run and return its name; see `planesplit.workloads.container`."""
         name = f"{self._prefix}-{next(self._numbers)}"
 
         async def start() -> str:
             return await self._split.run(
-                exec=exec, replay=replay, workload=workload, args=args, env=env, name=name
+                exec=exec,
+                replay=replay,
+                workload=workload,
+                args=args,
+                env=env,
+                name=name,
+                cluster=cluster,
             )
 
         return self._portal.call(start, timeout_s=TIMEOUT_S)
@@ -238,9 +246,14 @@ class Harness:
         """Return the relay's metrics."""
         return self._portal.call(self._split.metrics, timeout_s=TIMEOUT_S)
 
+    def assert_resident(self) -> list[Counted]:
+        """Assert that every row of the residency table went only where the white paper says."""
+        return self._portal.call(self._split.assert_resident, timeout_s=TIMEOUT_S)
+
     def journals(self) -> str:
         """Return the last journal lines of every plane, for a failure's report."""
-        lines = (line for plane in PLANES for line in self._split.journal(plane).lines[-10:])
+        planes = self._split.options.planes
+        lines = (line for plane in planes for line in self._split.journal(plane).lines[-10:])
         return "\n".join(lines)
 
     def heal(self) -> None:

@@ -86,11 +86,12 @@ class Viewer:
         self._client, self._control_url, self._place = client, control_url, place
         self._now_s = now_s
 
-    async def run(self, container: Container, name: str = "") -> str:
+    async def run(self, container: Container, name: str = "", *, cluster: str = "") -> str:
         """Start a run and return its name.
 
         Args:
             name: the run's name; the control plane chooses one if it is empty.
+            cluster: where it is to run; the control plane chooses one if it is empty.
 
         Raises:
             ConnectError: e.g. `already_exists`.
@@ -111,6 +112,7 @@ class Viewer:
             literals_pb2.KeyValuePair(key=key, value=value)
             for key, value in (container.env or {}).items()
         )
+        request.run_spec.cluster_pool = cluster
         answer = await self._call("CreateRun", request, run_service_pb2.CreateRunResponse)
         return str(answer.run.action.id.run.name)
 

@@ -22,6 +22,7 @@ async def run(
     workload: str | None,
     arguments: tuple[str, ...],
     name: str,
+    cluster: str,
     wait: bool,
     ready_file: Path | None,
 ) -> int:
@@ -32,7 +33,7 @@ async def run(
     """
     made = _container(exec, replay, workload, arguments)
     async with open_viewer(find(ready_file)) as viewer:
-        started = await viewer.run(made, name)
+        started = await viewer.run(made, name, cluster=cluster)
         sys.stdout.write(started + "\n")
         sys.stdout.flush()
         return _exit_code(await viewer.wait(started)) if wait else OK

@@ -9,12 +9,12 @@ import trio
 
 from planesplit.commands.outcome import UsageError
 from planesplit.commands.output import progress
-from planesplit.ready import Ready, registered
+from planesplit.ready import ClusterAccess, Ready, registered
 from planesplit.split.core import Split
 from planesplit.split.options import SplitOptions
 
 
-async def up(*, ready_file: Path | None, insecure: bool, keep: Path | None) -> int:
+async def up(*, ready_file: Path | None, options: SplitOptions) -> int:
     """Start everything, tell where it is, and wait until cancelled.
 
     Raises:
@@ -24,8 +24,8 @@ async def up(*, ready_file: Path | None, insecure: bool, keep: Path | None) -> i
     """
     if ready_file:
         _check_directory(ready_file)
-    progress("starting relay, customer_stub, control_stub, compute_agent ...")
-    async with Split(SplitOptions(insecure=insecure, keep=keep, link=False)) as split:
+    progress(f"starting {', '.join(options.planes)} ...")
+    async with Split(options) as split:
         with ExitStack() as stack:
             ready = split.ready
             if ready_file:
@@ -56,5 +56,14 @@ def _explain(ready: Ready) -> None:
     progress(f"ready: {ready.planesplit_ready}")
     progress(f"  control plane  {ready.urls.control}")
     progress(f"  relay          {ready.urls.relay}  (metrics: {ready.urls.ops}/metrics)")
+    for cluster in ready.clusters:
+        _explain_cluster(cluster)
     progress(f"  flyte CLI      flyte --config {ready.flyte.config} get project")
     progress("try: planesplit run --workload training, then planesplit tail RUN; Ctrl-C stops")
+
+
+def _explain_cluster(cluster: ClusterAccess) -> None:
+    progress(f"  cluster {cluster.cluster}")
+    for name in ("kubernetes", "objects", "registry", "clickhouse", "data"):
+        if url := getattr(cluster, name):
+            progress(f"    {name:<12} {url}")

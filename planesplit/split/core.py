@@ -15,6 +15,7 @@ import trio
 
 from planesplit.delivery import Delivery, WholeLine, compare, sha256
 from planesplit.ready import ClusterAccess, Credentials, Ready, process_started
+from planesplit.residency import Counted, count
 from planesplit.split.backend import Backend
 from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
@@ -92,15 +93,19 @@ class Split:
         args: Sequence[str] = (),
         env: dict[str, str] | None = None,
         name: str = "",
+        cluster: str = "",
     ) -> str:
         """Start a run and return its name; see `planesplit.workloads.container`.
+
+        Args:
+            name, cluster: see `Viewer.run`.
 
         Raises:
             ValueError: not exactly one of exec, replay and workload.
             ConnectError: the control plane refuses.
         """
         made = container(exec=exec, replay=replay, workload=workload, args=args, env=env)
-        return await self.viewer.run(made, name)
+        return await self.viewer.run(made, name, cluster=cluster)
 
     def tail(self, run: str, **options: Any) -> AbstractAsyncContextManager[AsyncGenerator[Line]]:
         """Tail a run as the demo client; see `Viewer.tail`."""
@@ -205,6 +210,26 @@ class Split:
         answer = await self._ops.get(f"{self.ready.urls.ops}/metrics")
         samples = (line.rpartition(" ") for line in answer.text.splitlines() if line[:1] != "#")
         return {name: float(value) for name, _, value in samples}
+
+    async def residency(self) -> list[Counted]:
+        """Return the white paper's rows with each hop's bytes since its plane started.
+
+        Raises:
+            CountersAway: naming the hop that does not tell.
+        """
+        return await count(self.ready, self._planes.mounts)
+
+    async def assert_resident(self) -> list[Counted]:
+        """Assert that every row went where the white paper says, and nowhere else.
+
+        Raises:
+            AssertionError: naming the rows.
+            CountersAway: naming the hop that does not tell.
+        """
+        rows = await self.residency()
+        if broken := [row.table() for row in rows if not row.as_claimed]:
+            raise AssertionError(f"rows are not as claimed: {broken}")
+        return rows
 
     async def _tunnel_count(self) -> int:
         try:
