@@ -115,12 +115,46 @@ def agent(
         "kubernetes_token_file": str(site.secret_file("kubernetes-agent")),
         "log_root": str(site.log_root),
         "state_dir": str(site.state_dir),
+        **_stores(files, site, urls),
     }
+    if options.mode == "processes":
+        table["data_endpoint"] = _data_endpoint(options, site, ports)
     if site.leaves is None:
         return table
     tls = {"ca_file": files.ca_file, **_pair(site.leaves.agent)}
     tokens = {"token_file": str(site.agent_token), "kubernetes_ca_file": files.ca_file}
     return {**table, **tokens, "tls": tls}
+
+
+def _stores(files: Directory, site: Site, urls: SiteUrls) -> Table:
+    """Return the tables of the stores that the agent uses, where the cluster has them."""
+    table: Table = {}
+    if urls.clickhouse:
+        table["clickhouse"] = {"url": urls.clickhouse, "ca_file": files.ca_file} | _user(
+            site, "agent"
+        )
+    if urls.objects:
+        table["objects"] = {
+            "endpoint_url": urls.objects,
+            "ca_file": files.ca_file,
+            "executor": _store_key(site, "executor"),
+            "proxy_system": _store_key(site, "proxy-system"),
+        }
+    return table
+
+
+def _data_endpoint(options: SplitOptions, site: Site, ports: dict[str, int]) -> Table:
+    table: Table = {"host": options.customer.address, "port": ports.get("data_port", 0)}
+    return table | ({"tls": _pair(site.leaves.customer)} if site.leaves else {})
+
+
+def _user(site: Site, name: str) -> Table:
+    return {"user": name, "password_file": str(site.secret_file(f"clickhouse-{name}"))}
+
+
+def _store_key(site: Site, account: str) -> Table:
+    key = site.store_keys[account]
+    return {"access_key": key.access_key, "secret_file": str(key.secret_file)}
 
 
 def _serving(site: Site) -> Table:
