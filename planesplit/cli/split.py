@@ -1,35 +1,15 @@
-"""The command line: names, options and help texts. What a command does is imported when it runs."""
+"""Commands that start a split, use its runs, and look at the machine."""
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 from cyclopts.validators import Number
 
-app = App(
-    name="planesplit",
-    help="A split control and compute plane on one machine: logs relayed in memory only.",
-    backend="trio",
-    help_format="plaintext",
-    version_flags=["--version"],
-)
-get = App(name="get", help="List things of the running split.")
-app.command(get)
-
-ReadyFile = Annotated[
-    Path | None,
-    Parameter(
-        env_var="PLANESPLIT_READY",
-        help="Ready file of the split to talk to; the latest 'up' by default.",
-    ),
-]
-Output = Annotated[
-    Literal["table", "json"], Parameter(name=["--output", "-o"], help="How results are printed.")
-]
+from planesplit.cli.options import Output, ReadyFile, app, get
 
 
 @app.command
@@ -148,22 +128,6 @@ async def get_runs(*, output: Output = "table", ready_file: ReadyFile = None) ->
 
 
 @app.command
-async def residency(
-    *,
-    json: Annotated[bool, Parameter(negative="", help="One JSON object.")] = False,
-    watch: Annotated[
-        bool, Parameter(negative="", help="Again every second, until Ctrl-C.")
-    ] = False,
-    ready_file: ReadyFile = None,
-) -> int:
-    """Show the white paper's residency table with each hop's live byte counters."""
-    from planesplit.commands.outcome import settle
-    from planesplit.commands.residency import residency as command
-
-    return await settle(partial(command, json=json, watch=watch, ready_file=ready_file))
-
-
-@app.command
 async def demo(
     *,
     headless: Annotated[
@@ -201,9 +165,3 @@ def doctor(
     from planesplit.commands.doctor import doctor as command
 
     return command(json=json)
-
-
-def main() -> None:
-    """Run the command line and exit with its code."""
-    code = app(exit_on_error=True, result_action="return_value")
-    sys.exit(code if isinstance(code, int) else 0)

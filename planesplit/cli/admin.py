@@ -1,0 +1,3 @@
+"""Commands about clusters and identities."""
+
+from __future__ import annotations

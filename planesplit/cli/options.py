@@ -1,0 +1,32 @@
+"""Options and groups that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+app = App(
+    name="planesplit",
+    help="A split control and compute plane on one machine: what crosses is relayed in memory only.",
+    backend="trio",
+    help_format="plaintext",
+    version_flags=["--version"],
+)
+get = App(name="get", help="List things of the running split.")
+put = App(name="put", help="Put things into the customer's plane.")
+app.command(get)
+app.command(put)
+
+ReadyFile = Annotated[
+    Path | None,
+    Parameter(
+        env_var="PLANESPLIT_READY",
+        help="Ready file of the split to talk to; the latest 'up' by default.",
+    ),
+]
+Output = Annotated[
+    Literal["table", "json"], Parameter(name=["--output", "-o"], help="How results are printed.")
+]
+Json = Annotated[bool, Parameter(negative="", help="One JSON object.")]
