@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +14,13 @@ import trio
 from customer_stub.cluster import Cluster
 from customer_stub.kubernetes.access import DEMO_USER, Tokens, read_token_file
 from customer_stub.kubernetes.api import KubernetesApp
-from customer_stub.server import Endpoint, bind
+from customer_stub.server import App, Endpoint, bind
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
 from tunnel.settings import load
+
+Served = tuple[Endpoint, App]
 
 PURPOSE = (
     "The customer's infrastructure: a Kubernetes API whose pods really run, and their log files."
@@ -34,23 +37,39 @@ def start(config: dict[str, Any]) -> int:
     settings = load(CustomerSettings, config).check()
     users = read_token_file(settings.token_file) if settings.token_file else {}
     tokens = Tokens(users, anonymous=None if users else DEMO_USER)
-    endpoint = bind(settings)
-    ready = partial(announce, port=endpoint.port, log_root=os.path.abspath(settings.log_root))
-    trio.run(_run, settings, tokens, endpoint, ready)
+    journal = Journal("customer")
+    cluster = Cluster(settings, journal=journal)
+    kubernetes = KubernetesApp(
+        cluster.pods, cluster.kubelet.produced, tokens=tokens, settings=settings, journal=journal
+    )
+    served: dict[str, Served] = {"port": (bind(settings), kubernetes), **_stores(settings, cluster)}
+    ports = {name: endpoint.port for name, (endpoint, _) in served.items()}
+    ready = partial(announce, **ports, log_root=os.path.abspath(settings.log_root))
+    trio.run(_run, settings, cluster, journal, list(served.values()), ready)
     return 0
 
 
+def _stores(settings: CustomerSettings, cluster: Cluster) -> dict[str, Served]:
+    stores: dict[str, Served] = {}
+    if cluster.objects is not None:
+        stores["objects_port"] = (
+            bind(replace(settings, port=settings.objects_port)),
+            cluster.objects,
+        )
+    return stores
+
+
 async def _run(
-    settings: CustomerSettings, tokens: Tokens, endpoint: Endpoint, ready: Callable[[], None]
+    settings: CustomerSettings,
+    cluster: Cluster,
+    journal: Journal,
+    served: list[Served],
+    ready: Callable[[], None],
 ) -> None:
-    journal = Journal("customer")
-    cluster = Cluster(settings, journal=journal)
-    app = KubernetesApp(
-        cluster.pods, cluster.kubelet.produced, tokens=tokens, settings=settings, journal=journal
-    )
     async with trio.open_nursery() as nursery:
         await nursery.start(cluster.run)
-        await nursery.start(endpoint.serve, app)
+        for endpoint, app in served:
+            await nursery.start(endpoint.serve, app)
         ready()
         number = await until_signalled()
         journal.event("stopping", signal=number)

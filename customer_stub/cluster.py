@@ -11,7 +11,11 @@ import trio
 
 from customer_stub.kubernetes.pods import PodApi
 from customer_stub.kubernetes.store import ObjectStore
+from customer_stub.objects.app import ObjectsApp
+from customer_stub.objects.settings import read_identities
+from customer_stub.objects.store import ObjectStore as S3Store
 from customer_stub.pods.kubelet import Kubelet
+from customer_stub.rows import DirectRows
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
@@ -27,6 +31,8 @@ class Cluster:
     Attributes:
         pods: create, get, list, delete, watch.
         kubelet: runs containers; `produced` tells what they wrote.
+        rows: bytes that went straight to and from the stores.
+        objects: the object store's application; None without a `data_root`.
 
     Args:
         settings: limits and the root of the log directories.
@@ -56,7 +62,17 @@ class Cluster:
             ) from None
         store = ObjectStore(history=settings.event_history, first_version=first_version)
         self.pods = PodApi(store, settings, clock=clock, new_uid=new_uid)
+        self.rows = DirectRows()
+        self.objects = self._objects(settings, journal, clock) if settings.data_root else None
         self.kubelet = Kubelet(store, settings, journal=journal, node=_random_uid(), clock=clock)
+
+    def _objects(
+        self, settings: CustomerSettings, journal: Journal, clock: Callable[[], int]
+    ) -> ObjectsApp:
+        root = Path(settings.data_root) / "objects"
+        store = S3Store(root, settings.objects, rows=self.rows, clock=clock)
+        identities = read_identities(settings.objects)
+        return ObjectsApp(store, identities, settings.objects, journal=journal, clock=clock)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run pods until cancelled; cancelled, it kills them."""

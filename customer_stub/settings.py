@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from customer_stub.objects.settings import ObjectsSettings
 from tunnel.settings import SettingError, setting
 
 
@@ -41,6 +42,10 @@ class CustomerSettings:
     port: int = setting(0, low=0, high=65_535, why="0 lets the system choose: no fixed ports")
     insecure: bool = setting(False, why="plain HTTP, and no tokens unless token_file is given")
     tls: TlsFiles | None = None  # required unless insecure
+    data_root: str = setting("", why="where the object store and registry keep data; empty: none")
+    objects_port: int = setting(0, low=0, high=65_535, why="of the object store; 0 as for port")
+    registry_port: int = setting(0, low=0, high=65_535, why="of the registry; 0 as for port")
+    objects: ObjectsSettings = field(default_factory=ObjectsSettings)
     token_file: str = setting(
         "", why='Kubernetes static token file: token,user,uid,"group1,group2" on each line'
     )
@@ -105,6 +110,7 @@ class CustomerSettings:
             raise SettingError(
                 "setting 'token_file' is missing; name a token file, or set insecure = true"
             )
+        self.objects.check()
         return self
 
 

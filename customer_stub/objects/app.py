@@ -1,0 +1,245 @@
+"""The object store as an ASGI application: who asks, what for, may they, the answer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import trio
+
+from customer_stub.objects.answers import Answer, error, send_answer, xml
+from customer_stub.objects.cors import Cors
+from customer_stub.objects.errors import S3Error, denied, not_implemented
+from customer_stub.objects.iam import SERVICE_ACCOUNTS, Action
+from customer_stub.objects.listing import list_objects
+from customer_stub.objects.multipart import Multipart
+from customer_stub.objects.request import Receive, S3Request, Scope, Send
+from customer_stub.objects.settings import Identity, ObjectsSettings
+from customer_stub.objects.sigv4 import Signed, verify
+from customer_stub.objects.store import ObjectStore
+from customer_stub.objects.upload import Upload
+from tunnel.journal import Journal
+
+MAX_XML_BYTES = 1_048_576  # CompleteMultipartUpload of 10,000 parts is about 1 MB
+DRAIN_BYTES = 1_048_576  # of a refused upload are read, so that its sender gets to see the answer
+DRAIN_S = 1.0
+
+_ACTIONS: dict[str, Action] = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "write"}
+_QUERY = {
+    "GET": {
+        "list-type",
+        "prefix",
+        "delimiter",
+        "continuation-token",
+        "start-after",
+        "max-keys",
+        "encoding-type",
+        "fetch-owner",
+        "location",
+        "response-content-type",
+        "response-content-encoding",
+        "response-content-disposition",
+        "response-content-language",
+        "response-cache-control",
+        "response-expires",
+    },
+    "PUT": {"uploadId", "partNumber"},
+    "POST": {"uploadId", "uploads"},
+    "DELETE": {"uploadId"},
+}
+_HEADERS = {
+    "x-amz-date",
+    "x-amz-content-sha256",
+    "x-amz-decoded-content-length",
+    "x-amz-trailer",
+    "x-amz-user-agent",
+    "x-amz-mp-object-size",
+}
+_HEADER_FAMILIES = ("x-amz-meta-", "x-amz-checksum-", "x-amz-sdk-")
+
+
+class ObjectsApp:
+    """Serves S3's path-style API over a store.
+
+    Args:
+        store: the objects.
+        identities: who can sign, by access key.
+        settings: buckets and limits.
+        journal: told of refusals by code, and of our own failures.
+        clock: wall clock, nanoseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        identities: Mapping[str, Identity],
+        settings: ObjectsSettings,
+        *,
+        journal: Journal,
+        clock: Callable[[], int],
+    ) -> None:
+        self._store, self._identities, self._settings = store, identities, settings
+        self._journal, self._clock = journal, clock
+        self._multipart = Multipart(store, settings)
+        self._cors = Cors(settings.cors_origins)
+        self._free = settings.max_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        else:
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = uuid.uuid4().hex
+        body = _Body(receive)
+        try:
+            answer = await self._answer(scope, body)
+        except S3Error as problem:
+            self._journal.event("object_refused", code=problem.code, status=problem.status)
+            answer = error(problem, request_id)
+            await body.drain()
+        except Exception as problem:
+            self._journal.event("internal_error", kind=type(problem).__name__)
+            raise  # the server answers 500
+        answer.headers |= {"x-amz-request-id": request_id, **self._cors.headers(scope)}
+        await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        if self._free <= 0:
+            raise S3Error("SlowDown", "Please reduce your request rate.")
+        self._free -= 1
+        try:
+            request = S3Request(scope)
+            if request.method == "OPTIONS":
+                return self._cors.preflight(scope)
+            now_s = self._clock() / 1e9
+            signed = verify(request, self._identities, self._settings, now_s=now_s)
+            self._authorise(request, signed)
+            _only_known(request)
+            return await self._route(request, receive, signed)
+        finally:
+            self._free += 1
+
+    def _authorise(self, request: S3Request, signed: Signed) -> None:
+        """Raise unless Appendix E grants this; before anything tells what exists."""
+        account = SERVICE_ACCOUNTS[signed.identity.name]
+        if request.method not in (*_ACTIONS, "POST"):
+            raise S3Error("MethodNotAllowed", "The specified method is not allowed here.")
+        kind = self._settings.kind(request.bucket)
+        action = _ACTIONS.get(request.method, "write") if request.key else "list"
+        if kind is None or not account.may(action, kind, presigned=signed.presigned):
+            raise denied()
+        plain = request.parameter("uploadId") is None and request.method in ("GET", "HEAD", "PUT")
+        if signed.presigned and not plain:
+            raise denied("A URL may read or write one object")
+
+    async def _route(self, request: S3Request, receive: Receive, signed: Signed) -> Answer:
+        if not request.key:
+            return self._bucket(request)
+        request.check_key()
+        match request.method:
+            case "GET" | "HEAD":
+                return self._store.read(request, head=request.method == "HEAD")
+            case "PUT":
+                return await self._put(request, receive, signed)
+            case "POST":
+                return await self._post(request, receive, signed)
+        if request.parameter("uploadId") is not None:
+            return self._multipart.abort(request, signed.identity.name)
+        return self._store.delete(request)
+
+    def _bucket(self, request: S3Request) -> Answer:
+        bucket = self._store.bucket(request.bucket)
+        if request.method == "HEAD":
+            return Answer(200, {"x-amz-bucket-region": self._settings.region})
+        if request.method != "GET":
+            raise S3Error("MethodNotAllowed", "Buckets are made by configuration.")
+        if request.parameter("location") is not None:
+            return xml("LocationConstraint", self._settings.region)
+        return list_objects(request, bucket)
+
+    async def _put(self, request: S3Request, receive: Receive, signed: Signed) -> Answer:
+        upload = Upload(request, receive, signed, self._settings)
+        if request.parameter("uploadId") is not None:
+            return await self._multipart.part(request, upload, signed.identity.name)
+        return await self._store.write(request, upload, once=self._once(request, signed))
+
+    async def _post(self, request: S3Request, receive: Receive, signed: Signed) -> Answer:
+        owner = signed.identity.name
+        if request.parameter("uploads") is not None:
+            return self._multipart.begin(request, owner)
+        if request.parameter("uploadId") is None:
+            raise not_implemented("POST of an object")
+        body = await _small(receive, self._settings.idle_s)
+        return await self._multipart.complete(
+            request, body, owner, once=self._once(request, signed)
+        )
+
+    def _once(self, request: S3Request, signed: Signed) -> bool:
+        """Whether an object may not be replaced by other content.
+
+        Bundles are named by their content, and a URL may have been passed on. What pods write
+        themselves they may write again: attempts are repeated and checkpoints move on.
+        """
+        return signed.presigned or self._settings.kind(request.bucket) == "fast-registration"
+
+
+class _Body:
+    """The request's messages, and what is left of them."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._more = receive, True
+
+    async def __call__(self) -> dict[str, Any]:
+        message = await self._receive()
+        self._more = bool(message.get("more_body", False))
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a moment: who still writes would otherwise be reset before he reads."""
+        left = DRAIN_BYTES
+        with trio.move_on_after(DRAIN_S):
+            while self._more and left > 0:
+                left -= len((await self()).get("body", b""))
+
+
+async def _small(receive: Receive, idle_s: float) -> bytes:
+    body = bytearray()
+    with trio.move_on_after(idle_s):
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > MAX_XML_BYTES:
+                raise S3Error("MalformedXML", f"The document has more than {MAX_XML_BYTES} bytes")
+            if not message.get("more_body", False):
+                return bytes(body)
+    raise S3Error("RequestTimeout", "The body did not arrive in time")
+
+
+def _only_known(request: S3Request) -> None:
+    """Refuse what this stand-in does not have, instead of doing something else."""
+    known = _QUERY.get("GET" if request.method == "HEAD" else request.method, set())
+    for name, _ in request.query:
+        lower = name.lower()
+        if name not in known and not lower.startswith("x-amz-") and lower != "x-id":
+            raise not_implemented("A part of the query")
+    for name in request.header_names:
+        if (
+            name.startswith("x-amz-")
+            and name not in _HEADERS
+            and not name.startswith(_HEADER_FAMILIES)
+        ):
+            raise not_implemented("One of the x-amz- headers")
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
