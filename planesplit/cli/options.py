@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 app = App(
     name="planesplit",
-    help="A split control and compute plane on one machine: what crosses is relayed in memory only.",
+    help="A split control and compute plane on one machine; payload is relayed in memory only.",
     backend="trio",
     help_format="plaintext",
     version_flags=["--version"],
