@@ -13,6 +13,8 @@ from compute_agent.capabilities import Service
 from compute_agent.executor import ExecutorService
 from compute_agent.log_service import LogService
 from compute_agent.logs.index import OffsetIndex
+from compute_agent.metrics.running import ClickHouseEngine
+from compute_agent.metrics.service import MetricsService
 from compute_agent.pods import Cluster, PodStore
 from compute_agent.settings import AgentSettings
 from tunnel.messages import planesplit_v1_pb2
@@ -57,4 +59,11 @@ def services(parts: Parts) -> list[Service]:
     return [
         (DATA_PROXY, logs),
         (own("ExecutorService"), ExecutorService(parts.cluster, settings.logs.container)),
+        (own("MetricsService"), _metrics(settings)),
     ]
+
+
+def _metrics(settings: AgentSettings) -> MetricsService:
+    access = settings.clickhouse
+    engine = ClickHouseEngine(access, settings.metrics) if access.url else None
+    return MetricsService(engine, settings.metrics)
