@@ -140,7 +140,7 @@ async def _bootstrap(
         await store.call(directory.put_app, app, hash_secret(secrets[app.client_id]))
     if settings.insecure:
         demo = Binding(DEMO_SUBJECT, "Admin", settings.demo_org, ANY, ANY)
-        await store.call(directory.bind, DEMO_SUBJECT, [demo])
+        await store.call(directory.set_bindings, DEMO_SUBJECT, [demo])
     if not await store.call(directory.signing_keys):
         await store.call(directory.put_signing_key, *Issuer.new_key(), now_ns)
 

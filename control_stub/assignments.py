@@ -6,10 +6,12 @@ The agent treats a repeated assignment or abort as the first one.
 from __future__ import annotations
 
 import trio
+from flyteidl2.core import security_pb2, tasks_pb2
 
 from control_stub import runs, tasks
 from control_stub.relay_link import RelayAway, RelayLink, RpcFailed
 from control_stub.runs import ROOT_ACTION, Run, RunKey
+from control_stub.services import views
 from control_stub.services.desk import OPEN_RUNS, Desk
 from tunnel.capabilities import ABORT, ASSIGN
 from tunnel.exchange import Scope
@@ -17,6 +19,7 @@ from tunnel.messages import planesplit_v1_pb2 as wire
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0  # a cluster that comes back is told at once; this is for what nobody announces
+SECRETS_DIRECTORY = "/etc/flyte/secrets"  # the one place that the SDK knows
 
 # What no repetition will change. NOT_FOUND and UNAVAILABLE are also a relay without that tunnel.
 _FINAL = frozenset(
@@ -75,33 +78,26 @@ class Assigner:
 
     async def _assign(self, run: Run) -> None:
         spec = await self._desk.store.call(tasks.get_spec, run.digest)
-        container = spec.task_template.container
-        request = wire.AssignRequest(
-            action=_action(run.key),
-            container=wire.Container(
-                image=container.image,
-                command=container.command,
-                args=container.args,
-                env={pair.key: pair.value for pair in container.env},
-            ),
-        )
+        request = assignment(run, spec.task_template)
         await self._desk.store.call(runs.offered, run.key, self._desk.now_ns())
+        now_ns = self._desk.now_ns
         try:
             await self._link.call(_scope(run), ASSIGN, request, wire.AssignResponse)
         except RpcFailed as failure:
             if failure.code not in _FINAL:
                 raise RelayAway from None
-            error = f"the cluster refused the task: {failure.code}"
-            await self._desk.store.call(runs.failed, run.key, error, self._desk.now_ns())
+            await self._desk.store.call(runs.refused, run.key, run.attempt, failure.code, now_ns())
             self._ended("run_refused", run)
         else:
-            await self._desk.store.call(runs.assigned, run.key, self._desk.now_ns())
-            self._desk.journal.event("run_assigned", org=run.key.org, run=run.key.run)
+            await self._desk.store.call(runs.assigned, run.key, run.attempt, now_ns())
+            self._desk.journal.event(
+                "run_assigned", org=run.key.org, run=run.key.run, attempt=run.attempt
+            )
 
     async def _abort(self, run: Run) -> None:
         """End a run; that its cluster has acknowledged the abort ends it, whatever was running."""
         if run.offered_at:
-            request = wire.AbortRequest(action=_action(run.key), reason=run.abort_reason)
+            request = wire.AbortRequest(action=_action(run), reason=run.abort_reason)
             try:
                 await self._link.call(_scope(run), ABORT, request, wire.AbortResponse)
             except RpcFailed as failure:
@@ -124,12 +120,44 @@ def _scope(run: Run) -> Scope:
     return Scope(run.key.org, run.key.project, run.key.domain, run.cluster)
 
 
-def _action(key: RunKey) -> wire.Action:
+def assignment(run: Run, template: tasks_pb2.TaskTemplate) -> wire.AssignRequest:
+    """Return what a cluster is told of an attempt: names, a command, addresses; never inputs."""
+    container = template.container
+    return wire.AssignRequest(
+        action=_action(run),
+        container=wire.Container(
+            image=container.image,
+            command=container.command,
+            args=container.args,
+            env={pair.key: pair.value for pair in container.env},
+            secrets=map(_mount, template.security_context.secrets),
+        ),
+        inputs_uri=run.inputs_uri,
+        created_at=views.timestamp(run.created_at),
+        task_name=run.task_name,
+        task_version=run.task_version,
+    )
+
+
+def _mount(secret: security_pb2.Secret) -> wire.SecretMount:
+    """Return a secret's name and where it is wanted; the value never leaves the cluster."""
+    made = wire.SecretMount(key=secret.key, env_var=secret.env_var)
+    if secret.mount_requirement == security_pb2.Secret.FILE:
+        parts = (SECRETS_DIRECTORY, secret.group, secret.key)
+        made.mount_path = "/".join(part for part in parts if part)
+    elif not secret.env_var:  # as the SDK names it
+        name = f"{secret.group}_{secret.key}" if secret.group else secret.key
+        made.env_var = name.replace("-", "_").upper()
+    return made
+
+
+def _action(run: Run) -> wire.Action:
+    key = run.key
     return wire.Action(
         org=key.org,
         project=key.project,
         domain=key.domain,
         run=key.run,
         action=ROOT_ACTION,
-        attempt=1,
+        attempt=run.attempt,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
@@ -38,15 +39,49 @@ class Project(NamedTuple):
     domains: tuple[str, ...]
 
 
+class Usage(NamedTuple):
+    """What a cluster offers and what its pods use, as its agent counts."""
+
+    nodes: int = 0
+    pods_running: int = 0
+    pods_pending: int = 0
+    cpu_millicores: int = 0
+    cpu_used_millicores: int = 0
+    memory_bytes: int = 0
+    memory_used_bytes: int = 0
+
+
+class Health(NamedTuple):
+    """What an agent says of its cluster; `reasons` are identifiers, why it is not healthy.
+
+    Args:
+        data_url: the cluster's own data endpoint, as viewers reach it; empty without one.
+    """
+
+    healthy: bool
+    reasons: tuple[str, ...] = ()
+    data_url: str = ""
+    usage: Usage = Usage()
+
+
 class Cluster(NamedTuple):
-    """A cluster: whether it may connect, and what the relay says of its tunnel."""
+    """A cluster: whether it may connect, what the relay says of its tunnel, what its agent says."""
 
     org: str
     cluster: str
     enabled: bool
     state: ClusterState
     since_ns: int
-    healthy: bool
+    health: Health
+    heard_ns: int
+    rtt_us: int
+
+
+class Tunnel(NamedTuple):
+    """What the relay says of a cluster that is online."""
+
+    since_ns: int
+    rtt_us: int = 0
 
 
 def bootstrap(db: sqlite3.Connection, orgs: Iterable[OrgSettings], now_ns: int) -> None:
@@ -68,28 +103,59 @@ def bootstrap(db: sqlite3.Connection, orgs: Iterable[OrgSettings], now_ns: int) 
 
 
 def put_app(db: sqlite3.Connection, app: AppSettings, secret_hash: str) -> None:
-    """Keep an app as configured, with exactly its configured roles."""
+    """Keep an app as configured.
+
+    Its configured roles are set when they are new or have changed; else what was bound and unbound
+    since stays.
+    """
+    roles = [Binding(app.client_id, r.role, app.org, r.project, r.domain) for r in app.roles]
+    configured = hashlib.sha256(repr((app.org, app.cluster, roles)).encode()).hexdigest()
+    row = db.execute("SELECT configured FROM apps WHERE client_id = ?", (app.client_id,)).fetchone()
     db.execute(
-        "INSERT OR REPLACE INTO apps (client_id, org, cluster, hash) VALUES (?, ?, ?, ?)",
-        (app.client_id, app.org, app.cluster, secret_hash),
+        "INSERT OR REPLACE INTO apps (client_id, org, cluster, hash, configured)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (app.client_id, app.org, app.cluster, secret_hash, configured),
     )
-    bind(
-        db,
-        app.client_id,
-        [Binding(app.client_id, r.role, app.org, r.project, r.domain) for r in app.roles],
-    )
+    if row is None or row["configured"] != configured:
+        set_bindings(db, app.client_id, roles)
 
 
-def bind(db: sqlite3.Connection, subject: str, bindings: Iterable[Binding]) -> None:
+def set_bindings(db: sqlite3.Connection, subject: str, bindings: Iterable[Binding]) -> None:
     """Give a subject exactly these roles."""
     db.execute("DELETE FROM bindings WHERE subject = ?", (subject,))
-    db.executemany("INSERT OR IGNORE INTO bindings VALUES (?, ?, ?, ?, ?)", list(bindings))
+    for binding in bindings:
+        bind(db, binding)
+
+
+def bind(db: sqlite3.Connection, binding: Binding) -> None:
+    """Give a subject a role; it may have it already."""
+    db.execute("INSERT OR IGNORE INTO bindings VALUES (?, ?, ?, ?, ?)", binding)
+
+
+def unbind(db: sqlite3.Connection, binding: Binding) -> bool:
+    """Take a role away; False if the subject did not have exactly this one."""
+    done = db.execute(
+        "DELETE FROM bindings WHERE subject = ? AND role = ? AND org = ? AND project = ?"
+        " AND domain = ?",
+        binding,
+    )
+    return done.rowcount > 0
+
+
+def apps(db: sqlite3.Connection, org: str) -> list[App]:
+    """Return an org's apps."""
+    rows = db.execute("SELECT * FROM apps WHERE org = ? ORDER BY client_id", (org,))
+    return [_app(row) for row in rows]
 
 
 def get_app(db: sqlite3.Connection, client_id: str) -> App | None:
     """Return an app by its client id."""
     row = db.execute("SELECT * FROM apps WHERE client_id = ?", (client_id,)).fetchone()
-    return None if row is None else App(*row)
+    return None if row is None else _app(row)
+
+
+def _app(row: sqlite3.Row) -> App:
+    return App(*(row[name] for name in App._fields))
 
 
 def bindings(db: sqlite3.Connection) -> list[Binding]:
@@ -122,40 +188,75 @@ def clusters(db: sqlite3.Connection, org: str | None = None) -> list[Cluster]:
     rows = db.execute(
         "SELECT * FROM clusters WHERE ? IS NULL OR org = ? ORDER BY org, cluster", (org, org)
     )
-    return [
-        Cluster(
-            r["org"], r["cluster"], bool(r["enabled"]), r["state"], r["since"], bool(r["healthy"])
-        )
-        for r in rows
-    ]
+    return [_cluster(row) for row in rows]
+
+
+def _cluster(row: sqlite3.Row) -> Cluster:
+    reasons = tuple(row["reasons"].split(",")) if row["reasons"] else ()
+    usage = Usage(*(row[name] for name in Usage._fields))
+    return Cluster(
+        org=row["org"],
+        cluster=row["cluster"],
+        enabled=bool(row["enabled"]),
+        state=row["state"],
+        since_ns=row["since"],
+        health=Health(bool(row["healthy"]), reasons, row["data_url"], usage),
+        heard_ns=row["heard_at"],
+        rtt_us=row["rtt_us"],
+    )
 
 
 def set_tunnels(
-    db: sqlite3.Connection, online: Mapping[tuple[str, str], int]
+    db: sqlite3.Connection, online: Mapping[tuple[str, str], Tunnel], now_ns: int
 ) -> list[tuple[str, str, ClusterState]]:
-    """Note which clusters have a tunnel, since when (ns); return those whose state changed.
+    """Note which clusters have a tunnel; return those whose state changed.
 
     A cluster that was never seen stays CREATED; one that was and is not there is LOST.
     """
     changes: list[tuple[str, str, ClusterState]] = []
     for cluster in clusters(db):
         key = (cluster.org, cluster.cluster)
-        there = key in online
-        state: ClusterState = "ONLINE" if there else "LOST"
-        if cluster.state == state or (cluster.state == "CREATED" and not there):
+        tunnel = online.get(key)
+        state: ClusterState = "ONLINE" if tunnel else "LOST"
+        if tunnel is not None and tunnel.rtt_us:
+            _update_cluster(db, *key, rtt_us=tunnel.rtt_us)
+        if cluster.state == state or (cluster.state == "CREATED" and tunnel is None):
             continue
-        db.execute(
-            "UPDATE clusters SET state = ?, since = ? WHERE org = ? AND cluster = ?",
-            (state, online.get(key, 0), *key),
-        )
+        _update_cluster(db, *key, state=state, since=tunnel.since_ns if tunnel else now_ns)
         changes.append((*key, state))
     return changes
 
 
-def set_healthy(db: sqlite3.Connection, org: str, cluster: str, healthy: bool) -> None:
-    """Note what an agent says of its own health."""
+def set_health(db: sqlite3.Connection, org: str, cluster: str, health: Health, now_ns: int) -> None:
+    """Note what an agent says of its cluster."""
+    _update_cluster(
+        db,
+        org,
+        cluster,
+        healthy=health.healthy,
+        reasons=",".join(health.reasons),
+        data_url=health.data_url,
+        heard_at=now_ns,
+        **health.usage._asdict(),
+    )
+
+
+def heard(db: sqlite3.Connection, org: str, cluster: str, now_ns: int) -> None:
+    """Note that an agent has reported something."""
+    _update_cluster(db, org, cluster, heard_at=now_ns)
+
+
+def set_enabled(db: sqlite3.Connection, org: str, cluster: str, enabled: bool) -> Cluster | None:
+    """Let a cluster connect, or not; None if there is none."""
+    _update_cluster(db, org, cluster, enabled=enabled)
+    return next((c for c in clusters(db, org) if c.cluster == cluster), None)
+
+
+def _update_cluster(db: sqlite3.Connection, org: str, cluster: str, **columns: int | str) -> None:
+    assignments = ", ".join(f"{name} = ?" for name in columns)
     db.execute(
-        "UPDATE clusters SET healthy = ? WHERE org = ? AND cluster = ?", (healthy, org, cluster)
+        f"UPDATE clusters SET {assignments} WHERE org = ? AND cluster = ?",  # noqa: S608 - our own
+        (*columns.values(), org, cluster),
     )
 
 

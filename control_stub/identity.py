@@ -12,6 +12,7 @@ from connectrpc.errors import ConnectError
 from control_stub.issuer import Issuer, TokenRefused
 from control_stub.policy import Policy
 from control_stub.settings import NAME
+from tunnel.exchange import NONE
 from tunnel.messages.rpc import Context
 
 DEMO_SUBJECT = "demo"
@@ -75,7 +76,7 @@ class Access:
 
         Args:
             org: empty for the caller's own, as the CLI leaves it.
-            project, domain: None for any.
+            project, domain: None for any, `-` for what belongs to no single one.
             what: names what is not found.
 
         Raises:
@@ -84,13 +85,14 @@ class Access:
         """
         caller = self.caller(ctx)
         for name in (project, domain):
-            if name is not None and not NAME.fullmatch(name):
+            if name not in (None, NONE) and not NAME.fullmatch(str(name)):
                 raise ConnectError(
                     Code.INVALID_ARGUMENT, "project and domain must be names, e.g. --project NAME"
                 )
         allows = self._policy.allows
+        visible = (None if level == NONE else level for level in (project, domain))
         if (org or caller.org) != caller.org or not allows(
-            caller.subject, "view", caller.org, project, domain
+            caller.subject, "view", caller.org, *visible
         ):
             raise not_found(what)
         if not allows(caller.subject, permission, caller.org, project, domain):

@@ -39,6 +39,7 @@ class Report(NamedTuple):
         sequence: rises with every event of the attempt; 0 is the control plane's own word.
         at_ns: when the phase began, nanoseconds since the epoch.
         exit_code: of the container, or None.
+        reason: an identifier, why the control plane itself says so.
     """
 
     attempt: int
@@ -47,6 +48,7 @@ class Report(NamedTuple):
     at_ns: int
     exit_code: int | None = None
     pod: str = ""
+    reason: str = ""
 
     @property
     def order(self) -> tuple[int, int, int, int]:
@@ -62,9 +64,9 @@ class Report(NamedTuple):
         """Whether this report of the same phase is kept instead of `other`: a total order."""
         return self._weight() > other._weight()
 
-    def _weight(self) -> tuple[int, int, bool, int, str]:
+    def _weight(self) -> tuple[int, int, bool, int, str, str]:
         known = self.exit_code is not None
-        return self.sequence, -self.at_ns, known, self.exit_code or 0, self.pod
+        return self.sequence, -self.at_ns, known, self.exit_code or 0, self.pod, self.reason
 
 
 def is_done(phase: int) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from control_stub import directory
@@ -11,15 +11,9 @@ from control_stub.issuer import Issuer
 from control_stub.notices import Notices
 from control_stub.settings import ANY
 from control_stub.store import Store
+from tunnel.roles import PERMISSIONS
 
 POLICY = "policy"  # notice: the relay must be told again
-
-# The roles, least to most, and what each may do.
-PERMISSIONS: dict[str, frozenset[str]] = {
-    "Viewer": frozenset({"view"}),
-    "Contributor": frozenset({"view", "run"}),
-    "Admin": frozenset({"view", "run", "manage"}),
-}
 
 
 class Policy:
@@ -47,7 +41,12 @@ class Policy:
     def allows(
         self, subject: str, permission: str, org: str, project: str | None, domain: str | None
     ) -> bool:
-        """Whether a subject's roles give a permission; None asks for any project or domain."""
+        """Whether a subject's roles give a permission.
+
+        Args:
+            project, domain: None asks for any; `-` is what belongs to no single one, where only a
+                role of all of them counts.
+        """
         return any(
             permission in PERMISSIONS[binding.role]
             for binding in self._bindings
@@ -55,6 +54,18 @@ class Policy:
             and (project is None or binding.project in (ANY, project))
             and (domain is None or binding.domain in (ANY, domain))
         )
+
+    def bindings(self, org: str) -> list[Binding]:
+        """Return the roles in an org."""
+        return [binding for binding in self._bindings if binding.org == org]
+
+    def clusters(self, org: str) -> list[Cluster]:
+        """Return an org's clusters as they were when the policy was read."""
+        return [cluster for cluster in self._clusters if cluster.org == org]
+
+    def revoked(self, subjects: Iterable[str]) -> dict[str, int]:
+        """Return, of some subjects, since which second their tokens count."""
+        return {name: self._revoked[name] for name in subjects if name in self._revoked}
 
     def is_revoked(self, subject: str, issued_at_s: int) -> bool:
         """Whether a token of a subject no longer counts."""

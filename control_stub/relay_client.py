@@ -12,6 +12,7 @@ import trio
 
 from control_stub import directory
 from control_stub.assignments import Assigner
+from control_stub.directory import Tunnel
 from control_stub.issuer import Issuer
 from control_stub.policy import POLICY, Policy
 from control_stub.relay_link import RelayAway, RelayLink
@@ -75,7 +76,9 @@ class RelayClient:
                 since = 0  # another relay may answer next, and it counts from the start
                 await self._link.pause()
                 continue
-            changes = await self._desk.store.call(directory.set_tunnels, online)
+            changes = await self._desk.store.call(
+                directory.set_tunnels, online, self._desk.now_ns()
+            )
             for org, cluster, state in changes:
                 self._desk.journal.event("cluster_state", org=org, cluster=cluster, state=state)
                 if state == "ONLINE":
@@ -120,9 +123,9 @@ class RelayClient:
         )
 
 
-def _tunnels(status: int, response: Any) -> tuple[int, dict[tuple[str, str], int]]:
-    """Read the relay's tunnels: their version, and which clusters are online since when (ns)."""
-    online: dict[tuple[str, str], int] = {}
+def _tunnels(status: int, response: Any) -> tuple[int, dict[tuple[str, str], Tunnel]]:
+    """Read the relay's tunnels: their version, and which clusters are online."""
+    online: dict[tuple[str, str], Tunnel] = {}
     try:
         if status != 200:
             raise ValueError
@@ -131,7 +134,9 @@ def _tunnels(status: int, response: Any) -> tuple[int, dict[tuple[str, str], int
             if tunnel["state"] == "ONLINE":
                 key = (str(tunnel["org"]), str(tunnel["cluster"]))
                 since_ns = int(tunnel["since_s"] * 1e9)
-                online[key] = min(since_ns, online.get(key, since_ns))
+                rtt_us = int((tunnel.get("rtt_ms") or 0) * 1000)
+                first = online.get(key, Tunnel(since_ns, rtt_us))
+                online[key] = Tunnel(min(since_ns, first.since_ns), rtt_us or first.rtt_us)
         return int(document["version"]), online
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise RelayAway from None

@@ -12,6 +12,7 @@ from control_stub.phases import ABORTED, FAILED, QUEUED, Report
 ROOT_ACTION = "a0"
 LOST_AFTER_NS = 60_000_000_000  # a report may have been on its way while a run was assigned
 MAX_ATTEMPTS = 100  # an attempt is at most as many rows as there are phases
+LOST, REFUSED = "lost", "refused_"  # reasons of the control plane's own FAILED
 
 
 class RunKey(NamedTuple):
@@ -27,7 +28,8 @@ class RunKey(NamedTuple):
 class Run:
     """A row of `runs`; times in nanoseconds since the epoch, 0 for never.
 
-    `offered_at`: its cluster may have heard of it; `assigned_at`: its cluster has said so.
+    `offered_at`: its cluster may have heard of it; `assigned_at`: its cluster has said so of the
+    current attempt. `attempt`, `phase` and `done` follow from the run's phases alone.
     """
 
     key: RunKey
@@ -43,7 +45,8 @@ class Run:
     abort_at: int
     abort_by: str
     abort_reason: str
-    error: str
+    inputs_uri: str
+    max_attempts: int
     attempt: int
     phase: int
     done: bool
@@ -58,6 +61,8 @@ class NewRun(NamedTuple):
     task_version: str
     digest: str
     created_by: str
+    inputs_uri: str = ""
+    max_attempts: int = 1
 
 
 def create(db: sqlite3.Connection, new: NewRun, now_ns: int) -> bool:
@@ -65,8 +70,8 @@ def create(db: sqlite3.Connection, new: NewRun, now_ns: int) -> bool:
     values = (*new.key, *new[1:], now_ns, now_ns)
     made = db.execute(
         "INSERT OR IGNORE INTO runs (org, project, domain, run, cluster, task_name, task_version,"
-        " digest, created_by, created_at, updated_at, abort_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+        " digest, created_by, inputs_uri, max_attempts, created_at, updated_at, abort_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
         values,
     )
     if made.rowcount == 0:
@@ -110,9 +115,11 @@ def offered(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
     _update(db, key, offered_at=now_ns)
 
 
-def assigned(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
-    """Note that the cluster has acknowledged a run."""
-    _update(db, key, assigned_at=now_ns)
+def assigned(db: sqlite3.Connection, key: RunKey, attempt: int, now_ns: int) -> None:
+    """Note that the cluster has acknowledged an attempt, unless another one has begun since."""
+    run = get(db, key)
+    if run is not None and run.attempt == attempt:
+        _update(db, key, assigned_at=now_ns)
 
 
 def request_abort(
@@ -131,12 +138,11 @@ def aborted(db: sqlite3.Connection, key: RunKey, now_ns: int) -> None:
     _merge(db, key, [Report(run.attempt, ABORTED, 0, now_ns)], now_ns)
 
 
-def failed(db: sqlite3.Connection, key: RunKey, error: str, now_ns: int) -> None:
-    """End a run that its cluster does not accept or has lost."""
-    run = get(db, key)
-    assert run is not None
-    _update(db, key, error=error)
-    _merge(db, key, [Report(run.attempt, FAILED, 0, now_ns)], now_ns)
+def refused(db: sqlite3.Connection, key: RunKey, attempt: int, code: str, now_ns: int) -> None:
+    """End a run that its cluster does not accept; another attempt would not be either."""
+    _update(db, key, max_attempts=attempt)
+    report = Report(attempt, FAILED, 0, now_ns, reason=f"{REFUSED}{code}")
+    _merge(db, key, [report], now_ns)
 
 
 def record(
@@ -160,22 +166,26 @@ def record(
 
 
 def lost(
-    db: sqlite3.Connection, cluster: tuple[str, str], told: Iterable[RunKey], now_ns: int
+    db: sqlite3.Connection,
+    cluster: tuple[str, str],
+    told: Iterable[tuple[RunKey, int]],
+    now_ns: int,
 ) -> set[RunKey]:
-    """End the runs that a cluster should have and that its full report does not name.
+    """Fail the attempts that a cluster should have and that its full report does not name.
 
     Args:
-        told: what the report names.
+        told: runs and attempts that the report names.
     """
     rows = db.execute(
         "SELECT * FROM runs WHERE done = 0 AND org = ? AND cluster = ? AND assigned_at BETWEEN 1"
         " AND ?",
         (*cluster, now_ns - LOST_AFTER_NS),
     )
-    gone = {run.key for run in map(from_row, rows.fetchall())} - set(told)
-    for key in gone:
-        failed(db, key, "the pod is gone", now_ns)
-    return gone
+    named = set(told)
+    gone = [run for run in map(from_row, rows.fetchall()) if (run.key, run.attempt) not in named]
+    for run in gone:
+        _merge(db, run.key, [Report(run.attempt, FAILED, 0, now_ns, reason=LOST)], now_ns)
+    return {run.key for run in gone}
 
 
 def _belongs(db: sqlite3.Connection, key: RunKey, cluster: tuple[str, str]) -> bool:
@@ -184,25 +194,33 @@ def _belongs(db: sqlite3.Connection, key: RunKey, cluster: tuple[str, str]) -> b
 
 
 def _merge(db: sqlite3.Connection, key: RunKey, news: Iterable[Report], now_ns: int) -> None:
+    """Add reports to what is known, and begin the next attempt where one is due."""
+    run = get(db, key)
+    assert run is not None
     known = {(report.attempt, report.phase): report for report in reports(db, key)}
-    changed = False
+    added = _add(known, (report for report in news if report.attempt <= run.max_attempts))
+    current = max(known.values(), key=lambda report: report.order)
+    if current.phase == FAILED and current.attempt < run.max_attempts and not run.abort_at:
+        current = Report(current.attempt + 1, QUEUED, 0, now_ns)
+        added += _add(known, [current])
+    for report in added:
+        _put(db, key, report)
+    if not added:
+        return
+    if current.attempt != run.attempt:
+        _update(db, key, attempt=current.attempt, assigned_at=0)
+    _update(db, key, phase=current.phase, done=current.done, updated_at=now_ns)
+
+
+def _add(known: dict[tuple[int, int], Report], news: Iterable[Report]) -> list[Report]:
+    """Put reports into what is known; return those that count."""
+    added = []
     for report in news:
         old = known.get((report.attempt, report.phase))
         if old is None or report.replaces(old):
             known[report.attempt, report.phase] = report
-            _put(db, key, report)
-            changed = True
-    if not changed:
-        return
-    current = max(known.values(), key=lambda report: report.order)
-    _update(
-        db,
-        key,
-        attempt=current.attempt,
-        phase=current.phase,
-        done=current.done,
-        updated_at=now_ns,
-    )
+            added.append(report)
+    return added
 
 
 def _update(db: sqlite3.Connection, key: RunKey, **columns: int | str) -> None:
@@ -218,14 +236,23 @@ def _put(db: sqlite3.Connection, key: RunKey, report: Report) -> None:
     known = report.exit_code is not None
     db.execute(
         "INSERT OR REPLACE INTO phases (org, project, domain, run, action, attempt, phase,"
-        " sequence, at, exit_code, has_exit_code, pod) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*key, ROOT_ACTION, *report[:4], report.exit_code or 0, known, report.pod),
+        " sequence, at, exit_code, has_exit_code, pod, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*key, ROOT_ACTION, *report[:4], report.exit_code or 0, known, report.pod, report.reason),
     )
 
 
 def _report(row: sqlite3.Row) -> Report:
     exit_code = row["exit_code"] if row["has_exit_code"] else None
-    return Report(row["attempt"], row["phase"], row["sequence"], row["at"], exit_code, row["pod"])
+    return Report(
+        row["attempt"],
+        row["phase"],
+        row["sequence"],
+        row["at"],
+        exit_code,
+        row["pod"],
+        row["reason"],
+    )
 
 
 def from_row(row: sqlite3.Row) -> Run:

@@ -2,15 +2,22 @@
 
 No column can hold payload: names are checked identifiers, everything else is a number, except the
 few columns in USER_TEXT. Those hold what the control plane is meant to know: task specifications
-(image, command, environment), error messages and the reason of an abort. They can carry text that
-a user wrote, and are stored; say so wherever residency is described.
+(image, command, environment) and the reason of an abort. They can carry text that a user wrote, and
+are stored; say so wherever residency is described. Addresses of objects name inputs, never hold
+them.
 """
 
 from __future__ import annotations
 
-VERSION = 1  # of the tables; there is no migration yet
+VERSION = 2  # of the tables; `upgrades` brings an older database here
 
 _IDENTIFIER = "TEXT NOT NULL CHECK (length({0}) <= 256 AND {0} NOT GLOB '*[^A-Za-z0-9._:@/*-]*')"
+_LIST = "TEXT NOT NULL DEFAULT '' CHECK (length({0}) <= 256 AND {0} NOT GLOB '*[^a-z0-9_,]*')"
+_ADDRESS = (
+    "TEXT NOT NULL DEFAULT '' CHECK"
+    " (length({0}) <= 1024 AND {0} NOT GLOB '*[^]A-Za-z0-9._:/@+=[-]*' AND"
+    " ({0} = '' OR {0} GLOB 'http*://*' OR {0} GLOB 's3://*'))"
+)
 _NUMBER = "INTEGER NOT NULL DEFAULT 0"
 _TIME = "INTEGER NOT NULL DEFAULT 0"  # nanoseconds since the epoch, 0 for never
 _TEXT = "TEXT NOT NULL DEFAULT '' CHECK (length({0}) <= 1024)"
@@ -36,11 +43,28 @@ TABLES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
             "state": _IDENTIFIER,
             "since": _TIME,
             "healthy": _NUMBER,
+            "reasons": _LIST,
+            "heard_at": _TIME,
+            "data_url": _ADDRESS,
+            "rtt_us": _NUMBER,
+            "nodes": _NUMBER,
+            "pods_running": _NUMBER,
+            "pods_pending": _NUMBER,
+            "cpu_millicores": _NUMBER,
+            "cpu_used_millicores": _NUMBER,
+            "memory_bytes": _NUMBER,
+            "memory_used_bytes": _NUMBER,
         },
         ("org", "cluster"),
     ),
     "apps": (
-        {"client_id": _IDENTIFIER, "org": _IDENTIFIER, "cluster": _IDENTIFIER, "hash": _SECRET},
+        {
+            "client_id": _IDENTIFIER,
+            "org": _IDENTIFIER,
+            "cluster": _IDENTIFIER,
+            "hash": _SECRET,
+            "configured": _LIST,
+        },
         ("client_id",),
     ),
     "bindings": (
@@ -83,7 +107,8 @@ TABLES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
             "abort_at": _TIME,
             "abort_by": _IDENTIFIER,
             "abort_reason": _TEXT,
-            "error": _TEXT,
+            "inputs_uri": _ADDRESS,
+            "max_attempts": "INTEGER NOT NULL DEFAULT 1",
             "attempt": _NUMBER,
             "phase": _NUMBER,
             "done": _NUMBER,
@@ -102,12 +127,13 @@ TABLES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
             "exit_code": _NUMBER,
             "has_exit_code": _NUMBER,
             "pod": _IDENTIFIER,
+            "reason": _LIST,
         },
         (*_RUN_KEY, "action", "attempt", "phase"),
     ),
 }
 
-USER_TEXT = frozenset({("specs", "spec"), ("runs", "abort_reason"), ("runs", "error")})
+USER_TEXT = frozenset({("specs", "spec"), ("runs", "abort_reason")})
 
 INDEXES = (
     "CREATE INDEX IF NOT EXISTS runs_open ON runs (done, created_at)",
@@ -123,3 +149,34 @@ def statements() -> list[str]:
         parts.append(f"PRIMARY KEY ({', '.join(key)})")
         made.append(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(parts)}) STRICT")
     return [*made, *INDEXES, f"PRAGMA user_version = {VERSION}"]
+
+
+def upgrades(version: int) -> list[str]:
+    """Return the DDL that brings a database of an older version here, to be run in order.
+
+    Raises:
+        KeyError: the version is unknown: of a later release, or no database of ours.
+    """
+    if version in (0, VERSION):
+        return []
+    made = [
+        f"ALTER TABLE {table} ADD COLUMN {name} {TABLES[table][0][name].format(name)}"
+        for table, name in _ADDED[version]
+    ]
+    return [*made, *_REMOVED[version]]
+
+
+_ADDED = {
+    1: (
+        *(
+            ("clusters", name)
+            for name in TABLES["clusters"][0]
+            if name not in ("org", "cluster", "enabled", "state", "since", "healthy")
+        ),
+        ("apps", "configured"),
+        ("runs", "inputs_uri"),
+        ("runs", "max_attempts"),
+        ("phases", "reason"),
+    )
+}
+_REMOVED = {1: ("ALTER TABLE runs DROP COLUMN error",)}

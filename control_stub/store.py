@@ -46,7 +46,10 @@ class Store:
         try:
             _prepare(self._connection)
         except sqlite3.DatabaseError:
-            raise OSError(errno.EINVAL, "it is not a database of this version") from None
+            raise OSError(
+                errno.EINVAL,
+                f"it is no database of version 1 to {schema.VERSION}; name another file",
+            ) from None
 
     async def call(
         self,
@@ -72,10 +75,14 @@ def _prepare(connection: sqlite3.Connection) -> None:
     for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"):
         connection.execute(statement)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version not in (0, schema.VERSION):
-        raise sqlite3.DatabaseError
-    for statement in schema.statements():
+    try:
+        upgrades = schema.upgrades(version)
+    except KeyError:
+        raise sqlite3.DatabaseError from None
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in (*upgrades, *schema.statements()):
         connection.execute(statement)
+    connection.execute("COMMIT")
 
 
 def _transaction(

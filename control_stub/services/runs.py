@@ -13,7 +13,8 @@ from flyteidl2.task import task_definition_pb2
 from flyteidl2.workflow import run_definition_pb2 as definition
 from flyteidl2.workflow import run_service_pb2 as wire
 
-from control_stub import directory, lists, runs, tasks
+from control_stub import addresses, directory, lists, runs, tasks
+from control_stub.clusters import choose
 from control_stub.identity import Caller, not_found
 from control_stub.lists import Listing, invalid
 from control_stub.runs import NewRun, Run, RunKey
@@ -52,15 +53,20 @@ class RunService:
     ) -> wire.CreateRunResponse:
         """Queue a run of a task given in full or by the name of a deployed version."""
         if request.inputs.literals:
-            raise invalid("inputs do not pass through the control plane; upload them")
+            raise invalid(
+                "inputs do not pass through the control plane; upload them with UploadInputs to the"
+                " cluster's data endpoint and name them in offloaded_input_data"
+            )
         key = await self._new_key(request, ctx)
         caller = self._desk.access.caller(ctx)
         name, version, spec = await self._task(request, ctx)
         spec = with_environment(spec, request.run_spec)
         checked(spec, self._desk.settings.limits.spec_bytes)
+        inputs_uri = self._inputs_uri(request, key)
+        attempts = self._attempts(spec)
         cluster = await self._cluster(caller.org, request.run_spec.cluster_pool)
         digest = await self._desk.store.call(tasks.put_spec, spec)
-        new = NewRun(key, cluster, name, version, digest, caller.subject)
+        new = NewRun(key, cluster, name, version, digest, caller.subject, inputs_uri, attempts)
         if not await self._desk.store.call(runs.create, new, self._desk.now_ns()):
             raise ConnectError(Code.ALREADY_EXISTS, "a run has this name")
         self._desk.journal.event("run_created", org=key.org, run=key.run, cluster=cluster)
@@ -128,6 +134,16 @@ class RunService:
             )
             enriched = definition.EnrichedAction(action=action, meets_filter=True)
             yield wire.WatchActionsResponse(enriched_actions=[enriched])
+
+    async def get_action_data_uris(
+        self, request: wire.GetActionDataURIsRequest, ctx: Context
+    ) -> wire.GetActionDataURIsResponse:
+        """Return where inputs and outputs lie; reading them takes a signature of the customer's."""
+        _, run = await self._desk.action(ctx, "view", request.action_id)
+        return wire.GetActionDataURIsResponse(
+            inputs_uri=run.inputs_uri,
+            outputs_uri=addresses.outputs_uri(self._desk.settings.objects, run.key, run.attempt),
+        )
 
     async def list_runs(self, request: wire.ListRunsRequest, ctx: Context) -> wire.ListRunsResponse:
         """Return one page of a project's runs."""
@@ -199,14 +215,26 @@ class RunService:
         spec = await self._desk.store.call(tasks.get_spec, task.digest)
         return name.name, name.version, spec
 
+    def _inputs_uri(self, request: wire.CreateRunRequest, key: RunKey) -> str:
+        uri: str = request.offloaded_input_data.uri
+        if uri and not addresses.belongs(self._desk.settings.objects, uri, key):
+            raise invalid(
+                "offloaded_input_data.uri must name an object of the same org, project and domain"
+                f" in s3://{self._desk.settings.objects.metadata_bucket}/"
+            )
+        return uri
+
+    def _attempts(self, spec: task_definition_pb2.TaskSpec) -> int:
+        attempts = spec.task_template.metadata.retries.retries + 1
+        limit = self._desk.settings.limits.attempts
+        if attempts > limit:
+            raise invalid(f"a task may have at most {limit - 1} retries")
+        return int(attempts)
+
     async def _cluster(self, org: str, wanted: str) -> str:
-        """Choose where a run goes: the named cluster, else one that is connected, else any."""
-        known = [c for c in await self._desk.store.call(directory.clusters, org) if c.enabled]
-        if wanted:
-            known = [cluster for cluster in known if cluster.cluster == wanted]
-        if not known:
-            raise ConnectError(Code.FAILED_PRECONDITION, "there is no such cluster to run on")
-        return max(known, key=lambda cluster: cluster.state == "ONLINE").cluster
+        """Choose where a run goes: the named cluster, else as everything that names none."""
+        known = await self._desk.store.call(directory.clusters, org)
+        return choose([c for c in known if wanted in ("", c.cluster)]).cluster
 
     async def _abort(self, caller: Caller, key: RunKey, reason: str) -> None:
         now_ns = self._desk.now_ns()

@@ -10,7 +10,7 @@ from flyteidl2.workflow import run_definition_pb2 as workflow
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from control_stub.phases import FAILED, RUNNING, Report, is_done
-from control_stub.runs import ROOT_ACTION, Run, RunKey
+from control_stub.runs import REFUSED, ROOT_ACTION, Run, RunKey
 
 TASK_TYPE = "container"
 
@@ -73,7 +73,7 @@ def action_details(
         details.abort_info.reason = run.abort_reason
         details.abort_info.aborted_by.CopyFrom(identity(run.abort_by))
     elif run.phase == FAILED and last is not None:
-        details.error_info.CopyFrom(_error(run, last))
+        details.error_info.CopyFrom(_error(last))
     return details
 
 
@@ -121,7 +121,7 @@ def _attempt(run: Run, reports: Sequence[Report]) -> workflow.ActionAttempt:
     if current.done:
         attempt.end_time.CopyFrom(timestamp(current.at_ns))
     if current.phase == FAILED:
-        attempt.error_info.CopyFrom(_error(run, current))
+        attempt.error_info.CopyFrom(_error(current))
     return attempt
 
 
@@ -138,10 +138,13 @@ def _transitions(reports: Sequence[Report]) -> list[workflow.PhaseTransition]:
     return made
 
 
-def _error(run: Run, last: Report) -> workflow.ErrorInfo:
-    if run.error:
-        return workflow.ErrorInfo(message=run.error, kind=workflow.ErrorInfo.KIND_SYSTEM)
-    code = "unknown" if last.exit_code is None else str(last.exit_code)
+def _error(report: Report) -> workflow.ErrorInfo:
+    if report.reason:
+        text = "the pod is gone"
+        if report.reason.startswith(REFUSED):
+            text = f"the cluster refused the task: {report.reason.removeprefix(REFUSED)}"
+        return workflow.ErrorInfo(message=text, kind=workflow.ErrorInfo.KIND_SYSTEM)
+    code = "unknown" if report.exit_code is None else str(report.exit_code)
     return workflow.ErrorInfo(
         message=f"the container ended with exit code {code}",
         kind=workflow.ErrorInfo.KIND_USER,

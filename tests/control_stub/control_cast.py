@@ -34,6 +34,7 @@ from tunnel.messages import planesplit_v1_pb2 as v1
 EPOCH_S = 1_800_000_000.0
 URL = "https://control.example"
 REPORT = "/planesplit.v1.ReportService/Report"
+HEALTH = "/planesplit.v1.ReportService/ReportHealth"
 RUNS = "flyteidl2.workflow.RunService"
 
 ACME = OrgSettings("acme", ("p1", "p2"), ("development", "production"), ("c1", "c2"))
@@ -221,6 +222,15 @@ async def report(
         return status, json.loads(body)
     assert headers["content-type"] == "application/proto"
     return status, v1.ReportResponse.FromString(body)
+
+
+async def report_health(
+    cast: Cast, *, org: str = "acme", cluster: str = "c1", by: str = "c1", **fields: Any
+) -> str:
+    """Report a cluster's health through the tunnel of acme's cluster `by`; return the status."""
+    request = v1.HealthRequest(org=org, cluster=cluster, **{"healthy": True, **fields})
+    headers, _ = await cast.relay.exchange("acme", by, HEALTH, request.SerializeToString())
+    return headers["planesplit-status"]
 
 
 async def phase_of(caller: Caller, key: RunKey) -> int:

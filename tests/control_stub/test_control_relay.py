@@ -21,7 +21,6 @@ from control_cast import (
 from fake_relay import FakeRelay
 from flyteidl2.common import phase_pb2
 
-from control_stub import directory
 from control_stub.settings import Limits
 
 RUNNING, SUCCEEDED = phase_pb2.ACTION_PHASE_RUNNING, phase_pb2.ACTION_PHASE_SUCCEEDED
@@ -170,13 +169,6 @@ async def test_a_failed_run_tells_its_exit_code(autojump_clock: Any) -> None:
         await report(cast, event(key, FAILED, 3, exit_code=3, has_exit_code=True))
         details = await alice.details(key)
         assert details.error_info.message == "the container ended with exit code 3"
-
-
-async def test_health_is_kept(autojump_clock: Any) -> None:
-    async with running() as cast:
-        await report(cast)
-        clusters = await cast.plane._store.call(directory.clusters, "acme")
-        assert {c.cluster: c.healthy for c in clusters} == {"c1": True, "c2": False}
 
 
 async def test_reports_on_others_runs_change_nothing(autojump_clock: Any) -> None:

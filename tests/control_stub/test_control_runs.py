@@ -259,17 +259,6 @@ async def test_the_tail_of_a_run_is_routed_to_the_relay(autojump_clock: Any) -> 
         assert caught.value.code == "unauthenticated"
 
 
-async def test_other_operations_are_not_routed(autojump_clock: Any) -> None:
-    async with running() as cast:
-        alice, nobody = await cast.caller("alice"), await cast.caller()
-        operation = cluster_wire.SelectClusterRequest.OPERATION_USE_SECRETS
-        request = cluster_wire.SelectClusterRequest(operation=operation)
-        for caller, code in ((alice, "unimplemented"), (nobody, "unauthenticated")):
-            with pytest.raises(RpcError) as caught:
-                await caller.call(CLUSTERS, "SelectCluster", request)
-            assert caught.value.code == code
-
-
 async def test_tasks_are_deployed_listed_and_run(autojump_clock: Any) -> None:
     async with running() as cast:
         alice = await cast.caller("alice")

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_stub import directory, runs, schema
+from control_stub.directory import Tunnel
 from control_stub.phases import FAILED, RANKS, RUNNING, SUCCEEDED, Report
 from control_stub.runs import NewRun, RunKey
 from control_stub.settings import OrgSettings
@@ -22,6 +23,7 @@ from control_stub.store import Store
 
 KEY = RunKey("acme", "p1", "development", "r")
 NEW = NewRun(KEY, "c1", "ml.train", "v1", "digest", "alice")
+RETRIED = NEW._replace(max_attempts=3)
 CLUSTER = ("acme", "c1")
 
 REPORTS = st.builds(
@@ -32,6 +34,7 @@ REPORTS = st.builds(
     at_ns=st.integers(0, 10).map(lambda s: s * 1_000_000_000),
     exit_code=st.none() | st.integers(-1, 2),
     pod=st.sampled_from(["", "pod-a", "pod-b"]),
+    reason=st.sampled_from(["", "lost"]),
 )
 
 
@@ -158,11 +161,12 @@ def test_first_abort_counts_and_an_ended_run_takes_none(db: sqlite3.Connection) 
 def test_cluster_states(db: sqlite3.Connection) -> None:
     directory.bootstrap(db, [OrgSettings("acme", ("p1",), ("d",), ("c1", "c2"))], 0)
     assert {c.state for c in directory.clusters(db)} == {"CREATED"}
-    assert directory.set_tunnels(db, {CLUSTER: 7}) == [("acme", "c1", "ONLINE")]
-    assert directory.set_tunnels(db, {CLUSTER: 7}) == []
-    assert directory.set_tunnels(db, {}) == [("acme", "c1", "LOST")]
+    online = {CLUSTER: Tunnel(7, 150)}
+    assert directory.set_tunnels(db, online, 8) == [("acme", "c1", "ONLINE")]
+    assert directory.set_tunnels(db, online, 9) == []
+    assert directory.set_tunnels(db, {}, 10) == [("acme", "c1", "LOST")]
     states = {c.cluster: (c.state, c.since_ns) for c in directory.clusters(db, "acme")}
-    assert states == {"c1": ("LOST", 0), "c2": ("CREATED", 0)}
+    assert states == {"c1": ("LOST", 10), "c2": ("CREATED", 0)}
 
 
 def test_every_column_is_an_identifier_a_number_or_declared() -> None:
@@ -224,7 +228,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes | None
         connection.close()
     else:
         path.write_bytes(content)
-    with pytest.raises(OSError, match="not a database of this version"):
+    with pytest.raises(OSError, match="no database of version 1 to 2"):
         Store(str(path))
 
 
@@ -247,7 +251,7 @@ async def test_open_runs_are_those_a_cluster_must_hear_of() -> None:
     for key in keys:
         await store.call(runs.create, NEW._replace(key=key), 1)
     for key in keys[1:3]:
-        await store.call(runs.assigned, key, 2)
+        await store.call(runs.assigned, key, 1, 2)
     await store.call(runs.request_abort, keys[2], "alice", "", 3)
     await store.call(runs.aborted, keys[3], 5)
     found = await store.call(runs.open_runs, [], 10)
@@ -262,12 +266,12 @@ def test_a_full_report_ends_what_it_does_not_name(db: sqlite3.Connection) -> Non
     for key in (named, lost, fresh, elsewhere):
         cluster = "c2" if key == elsewhere else "c1"
         runs.create(db, NEW._replace(key=key, cluster=cluster), 0)
-        runs.assigned(db, key, 5 * minute if key == fresh else 1)
-    assert runs.lost(db, CLUSTER, {named}, 5 * minute) == {lost}
-    assert runs.lost(db, CLUSTER, {named}, 5 * minute) == set()
+        runs.assigned(db, key, 1, 5 * minute if key == fresh else 1)
+    assert runs.lost(db, CLUSTER, {(named, 1)}, 5 * minute) == {lost}
+    assert runs.lost(db, CLUSTER, {(named, 1)}, 5 * minute) == set()
     run = runs.get(db, lost)
     assert run is not None
-    assert (run.phase, run.error) == (FAILED, "the pod is gone")
+    assert (run.phase, runs.reports(db, lost)[-1].reason) == (FAILED, runs.LOST)
     for key in (named, fresh, elsewhere):
         run = runs.get(db, key)
         assert run is not None

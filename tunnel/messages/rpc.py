@@ -156,7 +156,8 @@ def _endpoint(method: MethodDescriptor, handler: object, on_error: OnError | Non
 
 
 def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+    """`GetRunDetails` -> `get_run_details`; a plural at the end stays whole: `GetDataURIs`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z](?!$))", "_", name).lower()
 
 
 async def _unimplemented(_request: Any, _ctx: Context) -> Any:
