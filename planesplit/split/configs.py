@@ -60,11 +60,14 @@ def customer(
         ports: those of its earlier life.
         clickhouse_url: where pods' metrics and logs go; empty for nowhere.
     """
+    identities = [{"name": name, **_store_key(site, name)} for name in site.store_keys]
     return {
         "host": options.customer.address,
         **ports,
         "log_root": str(site.log_root),
+        "data_root": str(site.data_root),
         "token_file": str(site.kubernetes_tokens),
+        "objects": {"identities": identities},
         **_serving(site),
     }
 
