@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.access import DEMO_USER, Tokens, read_token_file
+from customer_stub.kubernetes.access import read_tokens
 from customer_stub.kubernetes.api import KubernetesApp
 from customer_stub.server import App, Endpoint, bind
 from customer_stub.settings import CustomerSettings
@@ -35,13 +35,10 @@ def start(config: dict[str, Any]) -> int:
     """
     tame_loggers()
     settings = load(CustomerSettings, config).check()
-    users = read_token_file(settings.token_file) if settings.token_file else {}
-    tokens = Tokens(users, anonymous=None if users else DEMO_USER)
+    tokens = read_tokens(settings)
     journal = Journal("customer")
     cluster = Cluster(settings, journal=journal)
-    kubernetes = KubernetesApp(
-        cluster.pods, cluster.kubelet.produced, tokens=tokens, settings=settings, journal=journal
-    )
+    kubernetes = KubernetesApp(cluster, tokens=tokens, settings=settings, journal=journal)
     served: dict[str, Served] = {"port": (bind(settings), kubernetes), **_stores(settings, cluster)}
     ports = {name: endpoint.port for name, (endpoint, _) in served.items()}
     ready = partial(announce, **ports, log_root=os.path.abspath(settings.log_root))

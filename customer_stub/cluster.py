@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import trio
 
+from customer_stub.kubernetes import status as errors
+from customer_stub.kubernetes.cluster_objects import NODE, NamespaceApi, NodeApi
+from customer_stub.kubernetes.collection import Collection
+from customer_stub.kubernetes.events import EventRecorder
+from customer_stub.kubernetes.logs import LogOptions, read_log
 from customer_stub.kubernetes.pods import PodApi
+from customer_stub.kubernetes.resources import EVENTS
+from customer_stub.kubernetes.secrets import SecretApi
 from customer_stub.kubernetes.store import ObjectStore
 from customer_stub.objects.app import ObjectsApp
 from customer_stub.objects.settings import read_identities
 from customer_stub.objects.store import ObjectStore as S3Store
-from customer_stub.pods.kubelet import Kubelet
+from customer_stub.pods.kubelet import RESTART, Kubelet
+from customer_stub.pods.status import is_terminal
 from customer_stub.rows import DirectRows
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal
@@ -26,10 +35,12 @@ def _random_uid() -> str:
 
 
 class Cluster:
-    """An object store, the pod API over it, and the kubelet that runs the pods.
+    """A Kubernetes API, the kubelet that runs its pods, and the stores around them.
 
     Attributes:
         pods: create, get, list, delete, watch.
+        secrets: create, get, list, replace, delete, watch.
+        collections: every resource of the API by its plural name.
         kubelet: runs containers; `produced` tells what they wrote.
         rows: bytes that went straight to and from the stores.
         objects: the object store's application; None without a `data_root`.
@@ -61,10 +72,18 @@ class Cluster:
                 f"setting 'log_root': cannot make '{settings.log_root}': {error.strerror}"
             ) from None
         store = ObjectStore(history=settings.event_history, first_version=first_version)
-        self.pods = PodApi(store, settings, clock=clock, new_uid=new_uid)
+        made: Any = {"clock": clock, "new_uid": new_uid}
+        namespaces = NamespaceApi(store, settings, **made)
+        self.pods = PodApi(store, settings, **made, used=namespaces.ensure)
+        self.secrets = SecretApi(store, settings, **made, used=namespaces.ensure)
+        others = (NodeApi(store, settings, **made), namespaces, Collection(EVENTS, store, settings))
+        self.collections = {c.resource.name: c for c in (self.pods, self.secrets, *others)}
+        events = EventRecorder(store, **made, limit=settings.max_events, node=NODE)
         self.rows = DirectRows()
         self.objects = self._objects(settings, journal, clock) if settings.data_root else None
-        self.kubelet = Kubelet(store, settings, journal=journal, node=_random_uid(), clock=clock)
+        self.kubelet = Kubelet(
+            store, settings, events, journal=journal, node=_random_uid(), clock=clock
+        )
 
     def _objects(
         self, settings: CustomerSettings, journal: Journal, clock: Callable[[], int]
@@ -73,6 +92,32 @@ class Cluster:
         store = S3Store(root, settings.objects, rows=self.rows, clock=clock)
         identities = read_identities(settings.objects)
         return ObjectsApp(store, identities, settings.objects, journal=journal, clock=clock)
+
+    def produced(self, namespace: str, name: str) -> dict[str, Any] | None:
+        """Return the account of a pod's output, None if it never ran."""
+        return self.kubelet.produced(namespace, name)
+
+    async def log(self, namespace: str, name: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """Yield a pod's output, as `pods/log` does.
+
+        Raises:
+            ApiError: 404; 400 while its container has not started.
+        """
+        pod = self.pods.get(namespace, name)
+        current = self.kubelet.log_directory(pod) / f"{RESTART}.log"
+        if not current.exists():
+            raise errors.not_started(pod)
+        yield b""
+
+        def ended() -> bool:
+            try:
+                now = self.pods.get(namespace, name)
+            except errors.ApiError:
+                return True
+            return is_terminal(now) or now["metadata"]["uid"] != pod["metadata"]["uid"]
+
+        async for piece in read_log(current, options, ended):
+            yield piece
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run pods until cancelled; cancelled, it kills them."""

@@ -73,8 +73,14 @@ class CustomerSettings:
     deleted_logs: int = setting(
         100, low=0, high=10_000, why="log directories of deleted pods kept for the log collector"
     )
+    max_secrets: int = setting(
+        1000, low=1, high=100_000, why="Secrets held in memory; more is refused like a quota"
+    )
+    max_events: int = setting(
+        5000, low=10, high=1_000_000, why="events of pods kept; Kubernetes forgets after an hour"
+    )
     event_history: int = setting(
-        1024, low=1, high=1_000_000, why="changes a watch may resume from; older is 410 Gone"
+        8192, low=1, high=1_000_000, why="changes a watch may resume from; older is 410 Gone"
     )
     bookmark_s: float = setting(
         10.0, low=0.1, high=600.0, why="period of watch bookmarks; Kubernetes promises none"
@@ -85,7 +91,7 @@ class CustomerSettings:
     max_watches: int = setting(64, low=1, high=10_000, why="open watches; more get 429")
     max_requests: int = setting(64, low=1, high=10_000, why="other requests at once; more get 429")
     max_body_bytes: int = setting(
-        1_048_576, low=1024, high=16_777_216, why="largest request; etcd's own limit is 1.5 MiB"
+        3_145_728, low=1024, high=16_777_216, why="largest request; the API server's own limit"
     )
     body_s: float = setting(10.0, low=0.1, high=120.0, why="time for a request's body to arrive")
     stalled_reader_s: float = setting(

@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from customer_stub.kubernetes.status import forbidden_path, forbidden_verb, unauthorized
+from customer_stub.settings import CustomerSettings
 from tunnel.settings import SettingError
 
 MASTERS = "system:masters"  # Kubernetes' group that may do anything
 PREFIX = "system:serviceaccount:"
 MAX_TOKENS = 1000
 
-# Verbs on pods by service account; the accounts are the white paper's (Appendix D).
-_POD_VERBS = {
-    "executor": frozenset({"create", "delete", "get", "list", "watch"}),
-    "proxy-system": frozenset({"get", "list", "watch"}),
+SYSTEM_NAMESPACE = "union"  # the white paper's, where the proxy keeps secrets (Appendix D)
+
+_READ = frozenset({"get", "list", "watch"})
+_WRITE = frozenset({"create", "delete", "update", "patch"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a service account may do.
+
+    Args:
+        resources, verbs: all combinations.
+        namespace: the only one where; None for the whole cluster.
+    """
+
+    resources: frozenset[str]
+    verbs: frozenset[str]
+    namespace: str | None = None
+
+    def allows(self, verb: str, resource: str, namespace: str | None) -> bool:
+        """Whether it covers this."""
+        inside = self.namespace in (None, namespace)
+        return inside and resource in self.resources and verb in self.verbs
+
+
+def _rule(resources: str, verbs: frozenset[str], namespace: str | None = None) -> Rule:
+    return Rule(frozenset(resources.split()), verbs, namespace)
+
+
+# Of the white paper's service accounts (Appendix D), as far as this API serves their resources.
+RULES: dict[str, tuple[Rule, ...]] = {
+    "executor": (_rule("pods", _READ | _WRITE), _rule("pods/log events nodes", _READ)),
+    "proxy-system": (
+        _rule("pods pods/log events nodes", _READ),
+        _rule("secrets", _WRITE - {"patch"} | {"get", "list"}, SYSTEM_NAMESPACE),
+    ),
+    "operator-system": (_rule("pods nodes namespaces", _READ | _WRITE),),
+    "flytepropeller-webhook-system": (_rule("secrets pods", _WRITE - {"delete"} | {"get"}),),
 }
 
 
@@ -29,11 +66,16 @@ class User:
     name: str
     groups: frozenset[str] = frozenset()
 
+    def may(self, verb: str, resource: str, namespace: str | None) -> bool:
+        """Whether the user may do this to the resource."""
+        if MASTERS in self.groups:
+            return True
+        account = self.name.rpartition(":")[2] if self.name.startswith(PREFIX) else ""
+        return any(rule.allows(verb, resource, namespace) for rule in RULES.get(account, ()))
+
     def require(self, verb: str, resource: str, namespace: str | None) -> None:
         """Raise ApiError 403 unless the user may do this to the resource."""
-        account = self.name.rpartition(":")[2] if self.name.startswith(PREFIX) else ""
-        allowed = resource == "pods" and verb in _POD_VERBS.get(account, ())
-        if not allowed and MASTERS not in self.groups:
+        if not self.may(verb, resource, namespace):
             raise forbidden_verb(self.name, verb, resource, namespace)
 
     def require_path(self, verb: str, path: str) -> None:
@@ -54,8 +96,11 @@ class Tokens:
     """
 
     def __init__(self, users: Mapping[str, User], *, anonymous: User | None = None) -> None:
-        self._users = {_digest(token): user for token, user in users.items()}
+        self._replace(users)
         self._anonymous = anonymous
+
+    def _replace(self, users: Mapping[str, User]) -> None:
+        self._users = {_digest(token): user for token, user in users.items()}
 
     def authenticate(self, authorization: str | None) -> User:
         """Return who sends this Authorization header.
@@ -69,6 +114,51 @@ class Tokens:
         if user is None:
             raise unauthorized()
         return user
+
+
+class TokenFile(Tokens):
+    """The tokens of a file that is read again when it was replaced.
+
+    A file that can't be used any more leaves the tokens as they were.
+
+    Args:
+        path: see `read_token_file`.
+
+    Raises:
+        SettingError: the file can't be used now.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(read_token_file(path))
+        self._path, self._seen = path, _state(path)
+
+    def authenticate(self, authorization: str | None) -> User:
+        """See Tokens."""
+        seen = _state(self._path)
+        if seen != self._seen:
+            self._seen = seen
+            with contextlib.suppress(SettingError):
+                self._replace(read_token_file(self._path))
+        return super().authenticate(authorization)
+
+
+def read_tokens(settings: CustomerSettings) -> Tokens:
+    """Return the tokens of the settings' file; without one, everybody is the demo user.
+
+    Raises:
+        SettingError: the file can't be used.
+    """
+    if settings.token_file:
+        return TokenFile(settings.token_file)
+    return Tokens({}, anonymous=DEMO_USER)
+
+
+def _state(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def read_token_file(path: str) -> dict[str, User]:

@@ -44,19 +44,29 @@ def admit_pod(body: Any, namespace: str) -> Json:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     name = meta.get("name")
-    causes = [*_metadata(meta, namespace), *_spec(spec), *_unknown(body, _POD, "")]
+    causes = [*check_metadata(meta, namespace), *_spec(spec), *unknown_fields(body, _POD, "")]
     if causes:
         raise _refusal(name if isinstance(name, str) else "", causes)
     return {
         "kind": "Pod",
         "apiVersion": "v1",
-        "metadata": {**meta, "namespace": namespace},
+        "metadata": {k: v for k, v in meta.items() if k != "managedFields"}
+        | {"namespace": namespace},
         "spec": {"restartPolicy": "Never", **spec},
     }
 
 
 _POD = {"kind", "apiVersion", "metadata", "spec", "status"}
-_METADATA = {"name", "namespace", "labels", "annotations", "creationTimestamp"}
+_METADATA = {
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "creationTimestamp",
+    "uid",
+    "resourceVersion",
+    "managedFields",
+}
 _SPEC = {"containers", "restartPolicy", "terminationGracePeriodSeconds", "serviceAccountName"}
 _CONTAINER = {"name", "image", "command", "args", "env", "workingDir", "imagePullPolicy"}
 
@@ -65,7 +75,8 @@ def _refusal(name: str, causes: list[Cause]) -> ApiError:
     return invalid(name, [{"reason": r, "message": m, "field": f} for f, r, m in causes])
 
 
-def _unknown(value: Json, known: set[str], path: str) -> Iterator[Cause]:
+def unknown_fields(value: Json, known: set[str], path: str) -> Iterator[Cause]:
+    """Yield a cause for every field that is not known."""
     for key in sorted(value.keys() - known, key=str):
         field = key if _QUALIFIED.fullmatch(key) else "?"
         yield f"{path}{field}", "FieldValueForbidden", "Forbidden: not supported by this stand-in"
@@ -78,13 +89,20 @@ def _check(
         yield path, "FieldValueInvalid", "Invalid value"
 
 
-def _metadata(meta: Json, namespace: str) -> Iterator[Cause]:
-    yield from _unknown(meta, _METADATA, "metadata.")
+def check_metadata(meta: Json, namespace: str) -> Iterator[Cause]:
+    """Yield what is wrong with an object's metadata."""
+    yield from unknown_fields(meta, _METADATA, "metadata.")
     yield from _check(meta.get("name"), _SUBDOMAIN, "metadata.name", limit=MAX_NAME_CHARS)
     yield from _check(namespace, _LABEL, "metadata.namespace")
-    yield from _pairs(meta.get("labels", {}), _LABEL_VALUE, "metadata.labels", limit=63)
-    annotations = meta.get("annotations", {})
+    yield from _pairs(_present(meta, "labels"), _LABEL_VALUE, "metadata.labels", limit=63)
+    annotations = _present(meta, "annotations")
     yield from _pairs(annotations, _TEXT, "metadata.annotations", limit=MAX_ANNOTATIONS_BYTES)
+
+
+def _present(meta: Json, key: str) -> object:
+    """Return a field of metadata; null is as good as none, as clients written in Go send it."""
+    value = meta.get(key)
+    return {} if value is None else value
 
 
 def _pairs(value: object, pattern: re.Pattern[str], path: str, *, limit: int) -> Iterator[Cause]:
@@ -106,7 +124,7 @@ def _pairs(value: object, pattern: re.Pattern[str], path: str, *, limit: int) ->
 
 
 def _spec(spec: Json) -> Iterator[Cause]:
-    yield from _unknown(spec, _SPEC, "spec.")
+    yield from unknown_fields(spec, _SPEC, "spec.")
     if spec.get("restartPolicy", "Never") != "Never":
         yield "spec.restartPolicy", "FieldValueNotSupported", 'supported values: "Never"'
     grace = spec.get("terminationGracePeriodSeconds", 0)
@@ -124,7 +142,7 @@ def _spec(spec: Json) -> Iterator[Cause]:
 
 
 def _container(container: Json, path: str) -> Iterator[Cause]:
-    yield from _unknown(container, _CONTAINER, path)
+    yield from unknown_fields(container, _CONTAINER, path)
     yield from _check(container.get("name"), _LABEL, f"{path}name")
     yield from _check(container.get("image"), _IMAGE, f"{path}image", limit=255)
     for key in ("command", "args"):
@@ -145,7 +163,7 @@ def _env(env: object, path: str) -> Iterator[Cause]:
         if not isinstance(item, dict) or not _is_text(item.get("value", "")):
             yield where, "FieldValueInvalid", "Invalid value"
         else:
-            yield from _unknown(item, {"name", "value"}, f"{where}.")
+            yield from unknown_fields(item, {"name", "value"}, f"{where}.")
             yield from _check(item.get("name"), _ENV_NAME, f"{where}.name")
 
 

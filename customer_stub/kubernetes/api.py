@@ -1,20 +1,25 @@
-"""The HTTP side of the Kubernetes API: an ASGI application over `PodApi`."""
+"""The HTTP side of the Kubernetes API: an ASGI application over its collections."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
 from customer_stub.kubernetes import status as errors
 from customer_stub.kubernetes.access import Tokens, User
+from customer_stub.kubernetes.collection import Collection
+from customer_stub.kubernetes.logs import LogOptions
 from customer_stub.kubernetes.pods import PODS, PodApi
 from customer_stub.kubernetes.request import JSON, Receive, Request, Scope
+from customer_stub.kubernetes.resources import POD_LOG, REVIEWS, REVIEWS_GROUP, discovery
+from customer_stub.kubernetes.secrets import SECRETS, SecretApi
 from customer_stub.kubernetes.status import ApiError
+from customer_stub.kubernetes.table import as_table
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal
 
@@ -26,36 +31,60 @@ VERSION = {
 }
 PUBLIC = {"/livez": "ok", "/readyz": "ok", "/version": VERSION}
 
-_PODS = re.compile(r"/api/v1/(?:namespaces/(?P<namespace>[^/]+)/)?pods")
-_POD = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<name>[^/]+)")
+_NAMED = r"(?:/(?P<name>[^/]+))?"
+_CLUSTER = re.compile(rf"/api/v1/(?P<resource>[a-z]+){_NAMED}")
+_NAMESPACED = re.compile(rf"/api/v1/namespaces/(?P<namespace>[^/]+)/(?P<resource>[a-z]+){_NAMED}")
+_LOG = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<name>[^/]+)/log")
 _PRODUCED = re.compile(r"/_planesplit/produced/(?P<namespace>[^/]+)/(?P<name>[^/]+)")
+_REVIEW = f"/apis/{REVIEWS_GROUP}/v1/{REVIEWS}"
 
 Json = dict[str, Any]
 Send = Callable[[Json], Awaitable[None]]
-ProducedOf = Callable[[str, str], Json | None]
+
+
+class Served(Protocol):
+    """What is behind the API; `customer_stub.cluster.Cluster` is one."""
+
+    @property
+    def pods(self) -> PodApi:
+        """Pods."""
+
+    @property
+    def secrets(self) -> SecretApi:
+        """Secrets."""
+
+    @property
+    def collections(self) -> Mapping[str, Collection]:
+        """Every resource by its plural name."""
+
+    def produced(self, namespace: str, name: str) -> Json | None:
+        """The account of a pod's output, None if it never ran."""
+
+    def log(self, namespace: str, name: str, options: LogOptions) -> AsyncIterator[bytes]:
+        """A pod's output; raises ApiError before its first piece."""
 
 
 class KubernetesApp:
-    """Answers requests for pods, and for what they produced.
+    """Answers requests for objects, logs, and for what pods produced.
 
     Args:
-        pods: the API behind.
-        produced: the account of a pod's output by namespace and name, None if it never ran.
+        served: what is behind.
         tokens: who may call.
         settings: limits.
         journal: told of our own failures.
+        pages: further answers for the operator, by path; called for each request.
     """
 
     def __init__(
         self,
-        pods: PodApi,
-        produced: ProducedOf,
+        served: Served,
         *,
         tokens: Tokens,
         settings: CustomerSettings,
         journal: Journal,
+        pages: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:
-        self._pods, self._produced = pods, produced
+        self._served, self._pages = served, dict(pages or {})
         self._tokens, self._settings, self._journal = tokens, settings, journal
         self._requests = _Gate(settings.max_requests)
         self._watches = _Gate(settings.max_watches)
@@ -71,12 +100,17 @@ class KubernetesApp:
 
     async def _http(self, request: Request, receive: Receive, send: Send) -> None:
         try:
-            if request.is_watch and (match := _PODS.fullmatch(request.path)):
+            if (target := _target(request.path)) and request.is_watch:
                 with self._watches:
-                    await self._watch(request, match["namespace"], receive, send)
+                    await self._watch(request, *target, receive, send)
+            elif match := _LOG.fullmatch(request.path):
+                with self._watches:
+                    await self._log(request, match["namespace"], match["name"], receive, send)
             else:
                 with self._requests:
                     code, answer = await self._route(request)
+                if target and request.wants_table:
+                    answer = as_table(target[0], answer)
                 await _respond(send, code, answer)
         except ApiError as error:
             await _respond(send, error.code, error.status())
@@ -89,58 +123,113 @@ class KubernetesApp:
             request.only("GET")
             return 200, PUBLIC[request.path]
         user = self._tokens.authenticate(request.header("authorization"))
-        if match := _PODS.fullmatch(request.path):
-            return await self._collection(request, user, match["namespace"])
-        if match := _POD.fullmatch(request.path):
-            return await self._pod(request, user, match["namespace"], match["name"])
-        if match := _PRODUCED.fullmatch(request.path):
+        if target := _target(request.path):
+            return await self._objects(request, user, *target)
+        if (document := discovery(request.path)) is not None:
             request.only("GET")
-            user.require_path("get", request.path)
-            found = self._produced(match["namespace"], match["name"])
-            if found is None:
-                raise errors.not_found(PODS, match["name"])
-            return 200, found
-        raise errors.no_such_path()
+            return 200, document
+        if request.path == _REVIEW:
+            request.only("POST")
+            return 201, _reviewed(user, await request.json())
+        return 200, self._own(request, user)
 
-    async def _collection(
-        self, request: Request, user: User, namespace: str | None
-    ) -> tuple[int, Any]:
-        if request.method == "POST" and namespace is not None:
-            user.require("create", PODS, namespace)
-            return 201, self._pods.create(namespace, await request.json())
+    def _own(self, request: Request, user: User) -> Any:
+        match = _PRODUCED.fullmatch(request.path)
+        page = self._pages.get(request.path)
+        if match is None and page is None:
+            raise errors.no_such_path()
         request.only("GET")
-        user.require("list", PODS, namespace)
-        return 200, self._pods.list(namespace, request.selector())
+        user.require_path("get", request.path)
+        if page is not None:
+            return page()
+        assert match is not None
+        found = self._served.produced(match["namespace"], match["name"])
+        if found is None:
+            raise errors.not_found(PODS, match["name"])
+        return found
 
-    async def _pod(
-        self, request: Request, user: User, namespace: str, name: str
+    async def _objects(
+        self, request: Request, user: User, resource: str, namespace: str | None, name: str | None
     ) -> tuple[int, Any]:
-        if request.method == "DELETE":
-            user.require("delete", PODS, namespace)
-            return 200, self._pods.delete(namespace, name, grace_s=await request.grace_s())
+        collection = self._collection(resource, namespace, name)
+        if request.method in ("POST", "PUT", "DELETE") and namespace is not None:
+            return await self._write(request, user, resource, namespace, name)
         request.only("GET")
-        user.require("get", PODS, namespace)
-        return 200, self._pods.get(namespace, name)
+        if name is not None:
+            user.require("get", resource, namespace)
+            return 200, collection.get(namespace or "", name)
+        user.require("list", resource, namespace)
+        limit, after = request.number("limit", 0), request.query("continue")
+        selector = request.selector(resource)
+        return 200, collection.list(namespace, selector, limit=limit, after=after)
+
+    async def _write(
+        self, request: Request, user: User, resource: str, namespace: str, name: str | None
+    ) -> tuple[int, Any]:
+        pods, secrets = self._served.pods, self._served.secrets
+        match request.method, resource, name:
+            case "POST", "pods" | "secrets", None:
+                user.require("create", resource, namespace)
+                target = pods if resource == PODS else secrets
+                return 201, target.create(namespace, await request.json())
+            case "DELETE", "pods", str(name):
+                user.require("delete", PODS, namespace)
+                return 200, pods.delete(namespace, name, grace_s=await request.grace_s())
+            case "DELETE", "secrets", str(name):
+                user.require("delete", SECRETS, namespace)
+                return 200, secrets.delete(namespace, name)
+            case "PUT", "secrets", str(name):
+                user.require("update", SECRETS, namespace)
+                return 200, secrets.replace(namespace, name, await request.json())
+        raise errors.method_not_allowed()
+
+    def _collection(self, resource: str, namespace: str | None, name: str | None) -> Collection:
+        collection = self._served.collections.get(resource)
+        if collection is None:
+            raise errors.no_such_path()
+        namespaced = collection.resource.namespaced
+        if namespace is not None and not namespaced:
+            raise errors.no_such_path()
+        if name is not None and namespace is None and namespaced:
+            raise errors.no_such_path()
+        return collection
 
     async def _watch(
-        self, request: Request, namespace: str | None, receive: Receive, send: Send
+        self,
+        request: Request,
+        resource: str,
+        namespace: str | None,
+        name: str | None,
+        receive: Receive,
+        send: Send,
     ) -> None:
         user = self._tokens.authenticate(request.header("authorization"))
-        user.require("watch", PODS, namespace)
+        if name is not None:
+            raise errors.method_not_allowed()
+        collection = self._collection(resource, namespace, None)
+        user.require("watch", resource, namespace)
         since = request.number("resourceVersion", 0)
         if since:
-            self._pods.check_version(since)
-        events = self._pods.watch(
+            collection.check_version(since)
+        events = collection.watch(
             namespace,
             since=since,
             timeout_s=request.number("timeoutSeconds", 0) or None,
             bookmarks=request.flag("allowWatchBookmarks"),
-            selector=request.selector(),
+            selector=request.selector(resource),
         )
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_until_disconnected, receive, nursery.cancel_scope)
-            await _stream(events, send)
-            nursery.cancel_scope.cancel()
+        table = request.wants_table
+        shown = _tabled(resource, events) if table else events
+        await _while_connected(lambda: _stream(shown, send), receive)
+
+    async def _log(
+        self, request: Request, namespace: str, name: str, receive: Receive, send: Send
+    ) -> None:
+        user = self._tokens.authenticate(request.header("authorization"))
+        request.only("GET")
+        user.require("get", POD_LOG, namespace)
+        pieces = self._served.log(namespace, name, request.log_options())
+        await _while_connected(lambda: _text(pieces, send), receive)
 
 
 class _Gate:
@@ -158,6 +247,45 @@ class _Gate:
         self._free += 1
 
 
+def _target(path: str) -> tuple[str, str | None, str | None] | None:
+    """Return the resource, namespace and name that a path is about."""
+    if match := _NAMESPACED.fullmatch(path):
+        return match["resource"], match["namespace"], match["name"]
+    if match := _CLUSTER.fullmatch(path):
+        return match["resource"], None, match["name"]
+    return None
+
+
+def _reviewed(user: User, body: Any) -> Json:
+    """Answer a SelfSubjectAccessReview."""
+    try:
+        asked = body["spec"]["resourceAttributes"]
+        words = {key: asked.get(key) or "" for key in ("verb", "resource", "subresource")}
+        words["namespace"] = asked.get("namespace") or ""
+        if not all(isinstance(word, str) for word in words.values()):
+            raise TypeError
+    except (KeyError, TypeError, AttributeError):
+        raise errors.bad_request("the body is no SelfSubjectAccessReview of a resource") from None
+    resource = "/".join(filter(None, (words["resource"], words["subresource"])))
+    allowed = user.may(words["verb"], resource, words["namespace"] or None)
+    meta = {"kind": "SelfSubjectAccessReview", "apiVersion": f"{REVIEWS_GROUP}/v1"}
+    return {**meta, "metadata": {}, "spec": body["spec"], "status": {"allowed": allowed}}
+
+
+async def _tabled(resource: str, events: AsyncIterator[Json]) -> AsyncIterator[Json]:
+    async for event in events:
+        if event["type"] not in ("ERROR", "BOOKMARK"):
+            event = {**event, "object": as_table(resource, event["object"])}
+        yield event
+
+
+async def _while_connected(serve: Callable[[], Awaitable[None]], receive: Receive) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_until_disconnected, receive, nursery.cancel_scope)
+        await serve()
+        nursery.cancel_scope.cancel()
+
+
 async def _stream(events: AsyncIterator[Json], send: Send) -> None:
     """Send watch events as JSON lines; an error after the start becomes the last event."""
     await _start(send, 200)
@@ -169,13 +297,25 @@ async def _stream(events: AsyncIterator[Json], send: Send) -> None:
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+async def _text(pieces: AsyncIterator[bytes], send: Send) -> None:
+    started = False
+    async for piece in pieces:
+        if not started:
+            await _start(send, 200, "text/plain")
+            started = True
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    if not started:
+        await _start(send, 200, "text/plain")
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 async def _respond(send: Send, code: int, answer: Any) -> None:
     await _start(send, code)
     await send(_body(answer, more=False))
 
 
-async def _start(send: Send, code: int) -> None:
-    headers = [(b"content-type", JSON.encode()), (b"cache-control", b"no-cache, private")]
+async def _start(send: Send, code: int, kind: str = JSON) -> None:
+    headers = [(b"content-type", kind.encode()), (b"cache-control", b"no-cache, private")]
     if code == HTTPStatus.TOO_MANY_REQUESTS:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": code, "headers": headers})

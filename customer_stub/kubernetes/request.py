@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -12,7 +13,9 @@ import trio
 
 from customer_stub.kubernetes import status as errors
 from customer_stub.kubernetes.admission import MAX_GRACE_S
+from customer_stub.kubernetes.logs import LogOptions
 from customer_stub.kubernetes.selectors import Selector, field_selector, label_selector
+from customer_stub.pods.status import timestamp
 from customer_stub.settings import CustomerSettings
 
 JSON = "application/json"
@@ -36,6 +39,11 @@ class Request:
     def is_watch(self) -> bool:
         """Whether this is a GET with watch=true."""
         return self.method == "GET" and self.flag("watch")
+
+    @property
+    def wants_table(self) -> bool:
+        """Whether the client would rather have a Table, as kubectl does."""
+        return self.method == "GET" and "as=Table" in (self.header("accept") or "")
 
     def header(self, name: str) -> str | None:
         """Return a header by lower-case name."""
@@ -70,13 +78,24 @@ class Request:
             raise errors.bad_request(f"the query parameter {name} is not a whole number")
         return int(text) if text else default
 
-    def selector(self) -> Selector | None:
-        """Return the label and field selectors as one."""
+    def selector(self, resource: str = "") -> Selector | None:
+        """Return the label and field selectors, for objects of `resource`, as one."""
         labels, fields = self.query("labelSelector"), self.query("fieldSelector")
         if not labels and not fields:
             return None
-        by_labels, by_fields = label_selector(labels), field_selector(fields)
+        by_labels, by_fields = label_selector(labels), field_selector(fields, resource)
         return lambda obj: by_labels(obj) and by_fields(obj)
+
+    def log_options(self) -> LogOptions:
+        """Return what of a log is wanted."""
+        since_s = self.number("sinceSeconds", 0)
+        return LogOptions(
+            follow=self.flag("follow"),
+            timestamps=self.flag("timestamps"),
+            tail_lines=self.number("tailLines", 0) if self.query("tailLines") else None,
+            since=timestamp(time.time_ns() - since_s * 1_000_000_000) if since_s else "",
+            limit_bytes=self.number("limitBytes", 0) or None,
+        )
 
     async def json(self) -> Any:
         """Read the body as JSON; no body is an empty object."""

@@ -18,6 +18,18 @@ _SET = re.compile(rf"({_KEY})\s+(in|notin)\s+\(([-A-Za-z0-9_., ]*)\)")
 _EXISTS = re.compile(rf"(!?)\s*({_KEY})")
 _COMMA = re.compile(r",(?![^(]*\))")
 _FIELDS = ("metadata.name", "metadata.namespace")
+_FIELDS_OF = {
+    "pods": ("status.phase", "spec.restartPolicy"),
+    "secrets": ("type",),
+    "events": (
+        "involvedObject.kind",
+        "involvedObject.name",
+        "involvedObject.namespace",
+        "involvedObject.uid",
+        "reason",
+        "type",
+    ),
+}
 
 
 def label_selector(text: str) -> Selector:
@@ -30,21 +42,29 @@ def label_selector(text: str) -> Selector:
     return lambda obj: all(holds(obj["metadata"].get("labels", {})) for holds in requirements)
 
 
-def field_selector(text: str) -> Selector:
-    """Parse equalities of metadata.name and metadata.namespace.
+def field_selector(text: str, resource: str = "") -> Selector:
+    """Parse equalities of the fields that the resource can be selected by.
 
     Raises:
         ApiError: 400 for anything else.
     """
+    known = (*_FIELDS, *_FIELDS_OF.get(resource, ()))
     requirements = []
     for part in _parts(text):
         match = _EQUALITY.fullmatch(part.strip())
-        if match is None or match[1] not in _FIELDS:
-            raise bad_request("field selectors know metadata.name and metadata.namespace only")
-        requirements.append((match[1].partition(".")[2], match[2] != "!=", match[3]))
+        if match is None or match[1] not in known:
+            raise bad_request(f"field selectors know {', '.join(known)} only")
+        requirements.append((match[1].split("."), match[2] != "!=", match[3]))
     return lambda obj: all(
-        (obj["metadata"].get(key) == value) is wanted for key, wanted, value in requirements
+        (_field(obj, path) == value) is wanted for path, wanted, value in requirements
     )
+
+
+def _field(obj: Json, path: list[str]) -> object:
+    value: object = obj
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return "" if value is None else value
 
 
 def _parts(text: str) -> list[str]:

@@ -43,6 +43,12 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
+def not_started(pod: Json) -> ApiError:
+    """400: there is no log yet."""
+    container, name = pod["spec"]["containers"][0]["name"], pod["metadata"]["name"]
+    return bad_request(f'container "{container}" in pod "{name}" is waiting to start')
+
+
 def unauthorized() -> ApiError:
     """401: no token, or an unknown one."""
     return ApiError(401, "Unauthorized", "Unauthorized")
@@ -64,10 +70,10 @@ def forbidden_path(user: str, verb: str, path: str) -> ApiError:
     return ApiError(403, "Forbidden", message, {})
 
 
-def quota_exceeded(name: str, limit: int) -> ApiError:
-    """403: as many pods as this stand-in holds."""
-    message = f'pods "{name}" is forbidden: exceeded quota: max_pods, limited: pods={limit}'
-    return ApiError(403, "Forbidden", message, {"name": name, "kind": "pods"})
+def quota_exceeded(name: str, limit: int, kind: str = "pods") -> ApiError:
+    """403: as many objects as this stand-in holds."""
+    message = f'{kind} "{name}" is forbidden: exceeded quota: max_{kind}, limited: {kind}={limit}'
+    return ApiError(403, "Forbidden", message, {"name": name, "kind": kind})
 
 
 def no_such_path() -> ApiError:
@@ -93,6 +99,15 @@ def already_exists(resource: str, name: str) -> ApiError:
     return ApiError(409, "AlreadyExists", f'{resource} "{name}" already exists', details)
 
 
+def conflict(resource: str, name: str) -> ApiError:
+    """409: the object has changed since the caller read it."""
+    message = (
+        f'Operation cannot be fulfilled on {resource} "{name}": the object has been modified; '
+        "please apply your changes to the latest version and try again"
+    )
+    return ApiError(409, "Conflict", message, {"name": name, "kind": resource})
+
+
 def expired() -> ApiError:
     """410: the watch can't resume from there; list again."""
     message = "The resourceVersion for the provided watch is too old."
@@ -111,11 +126,11 @@ def unsupported_media_type() -> ApiError:
     return ApiError(415, "UnsupportedMediaType", f"{message} application/json", {})
 
 
-def invalid(name: str, causes: list[Json]) -> ApiError:
+def invalid(name: str, causes: list[Json], kind: str = "Pod") -> ApiError:
     """422: fields are wrong or not supported; one cause for each."""
     text = ", ".join(f"{cause['field']}: {cause['message']}" for cause in causes)
-    message = f'Pod "{name}" is invalid: {text}'
-    return ApiError(422, "Invalid", message, {"name": name, "kind": "Pod", "causes": causes})
+    message = f'{kind} "{name}" is invalid: {text}'
+    return ApiError(422, "Invalid", message, {"name": name, "kind": kind, "causes": causes})
 
 
 def too_many_requests() -> ApiError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -55,18 +55,18 @@ class ObjectStore:
 
     def __init__(self, *, history: int, first_version: int | None = None) -> None:
         self.version = time.time_ns() // 1000 if first_version is None else first_version
-        self._objects: dict[tuple[str, str, str], Json] = {}
+        self._objects: dict[str, dict[tuple[str, str], Json]] = defaultdict(dict)
         self._events: deque[Event] = deque(maxlen=history)
         self._change = trio.Event()
 
     def create(self, resource: str, obj: Json) -> Json:
-        """Add an object; its metadata names it.
+        """Add an object; its metadata names it. One without namespace belongs to the cluster.
 
         Raises:
             Conflict: the name is taken.
         """
-        key = (resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
-        if key in self._objects:
+        key = (resource, obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        if key[1:] in self._objects[resource]:
             raise Conflict
         return self._record("ADDED", key, copy.deepcopy(obj))
 
@@ -76,18 +76,19 @@ class ObjectStore:
         Raises:
             Missing: there is none, or it is another one than `uid`.
         """
-        found = self._objects.get((resource, namespace, name))
+        found = self._objects[resource].get((namespace, name))
         if found is None or (uid is not None and found["metadata"]["uid"] != uid):
             raise Missing
         return found
 
     def list(self, resource: str, namespace: str | None = None) -> list[Json]:
         """Return the objects of one namespace or of all, in the order of their creation."""
-        return [
-            obj
-            for (kind, space, _), obj in self._objects.items()
-            if kind == resource and namespace in (None, space)
-        ]
+        found = self._objects[resource].items()
+        return [obj for (space, _), obj in found if namespace in (None, space)]
+
+    def count(self, resource: str) -> int:
+        """Return how many objects there are of a resource."""
+        return len(self._objects[resource])
 
     def update(
         self,
@@ -136,11 +137,12 @@ class ObjectStore:
     def _record(self, type_: EventType, key: tuple[str, str, str], obj: Json) -> Json:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
+        resource, name = key[0], key[1:]
         if type_ == "DELETED":
-            del self._objects[key]
+            del self._objects[resource][name]
         else:
-            self._objects[key] = obj
-        self._events.append(Event(self.version, type_, key[0], obj))
+            self._objects[resource][name] = obj
+        self._events.append(Event(self.version, type_, resource, obj))
         self._change.set()
         self._change = trio.Event()
         return obj

@@ -14,6 +14,8 @@ from typing import Any
 import trio
 
 from customer_stub.cri import LogWriter
+from customer_stub.kubernetes.cluster_objects import NODE
+from customer_stub.kubernetes.events import SCHEDULER, EventRecorder
 from customer_stub.kubernetes.store import Expired, Missing, ObjectStore
 from customer_stub.pods import replay, status, workload
 from customer_stub.pods.container import ContainerSpec, Exit, Run, Stop
@@ -38,6 +40,7 @@ class Kubelet:
     Args:
         store: where pods come from and their status goes to.
         settings: limits and the root of the log directories.
+        events: where a pod's events are recorded.
         journal: told of phases and exit codes, never of output.
         node: identifies this node's processes on the machine.
         clock: wall clock, nanoseconds since the epoch.
@@ -47,12 +50,14 @@ class Kubelet:
         self,
         store: ObjectStore,
         settings: CustomerSettings,
+        events: EventRecorder,
         *,
         journal: Journal,
         node: str,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._store, self._settings, self._journal = store, settings, journal
+        self._events = events
         self._clock = clock
         self._log_root = Path(settings.log_root)
         self._processes = ProcessRunner(node, drain_s=settings.drain_s)
@@ -131,7 +136,7 @@ class Kubelet:
         self._known[uid] = pod
         if uid in self._stops:
             if "deletionTimestamp" in meta:
-                self._stops[uid].request(meta["deletionGracePeriodSeconds"])
+                self._kill(pod, meta["deletionGracePeriodSeconds"])
         elif "deletionTimestamp" in meta:
             self._store.delete(PODS, meta["namespace"], meta["name"], uid=uid)
         elif pod["status"]["phase"] == "Pending":
@@ -142,11 +147,18 @@ class Kubelet:
         """Stop a pod that is no more, and remove the logs of the one deleted longest ago."""
         self._waiting.pop(uid, None)
         if uid in self._stops:
-            self._stops[uid].request(0)
+            self._kill(self._known[uid], 0)
         if (pod := self._known.pop(uid, None)) is not None:
             self._deleted.append(pod)
         while len(self._deleted) > self._settings.deleted_logs:
             self._remove_logs(self._deleted.popleft())
+
+    def _kill(self, pod: Json, grace_s: float) -> None:
+        stop = self._stops[pod["metadata"]["uid"]]
+        if not stop.requested.is_set():
+            name = pod["spec"]["containers"][0]["name"]
+            self._events.normal(pod, "Killing", f"Stopping container {name}")
+        stop.request(grace_s)
 
     def _remove_logs(self, pod: Json) -> None:
         shutil.rmtree(self.log_directory(pod).parent, ignore_errors=True)
@@ -163,14 +175,18 @@ class Kubelet:
             self._nursery.start_soon(self._run_pod, pod, self._stops[uid])
 
     async def _run_pod(self, pod: Json, stop: Stop) -> None:
+        meta = pod["metadata"]
+        placed = f"Successfully assigned {meta['namespace']}/{meta['name']} to {NODE}"
+        self._events.normal(pod, "Scheduled", placed, source=SCHEDULER)
         self._report(pod, status.creating)
         try:
             exit_ = await self._run_container(pod, stop)
         except* OSError:
             exit_ = Exit(LOG_FAILURE_EXIT, "LogFailed", "the container's output could not be kept")
-        del self._stops[pod["metadata"]["uid"]]
+        del self._stops[meta["uid"]]
         self._ended.set()
         finished = status.timestamp(self._clock())
+        self._note_end(pod, exit_)
         self._report(pod, lambda current: status.terminated(current, exit_, finished=finished))
         self._journal.event("pod_ended", pod=pod["metadata"]["name"], exit_code=exit_.code)
         current = self._current(pod)
@@ -194,6 +210,8 @@ class Kubelet:
         run = BUILT_IN.get(spec.image.partition(":")[0]) or partial(
             self._processes.run, uid=meta["uid"]
         )
+        present = f'Container image "{spec.image}" already present on machine'
+        self._events.normal(pod, "Pulled", present)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(log.tend)
             try:
@@ -201,7 +219,18 @@ class Kubelet:
             finally:
                 writer.close()
 
+    def _note_end(self, pod: Json, exit_: Exit) -> None:
+        name = pod["spec"]["containers"][0]["name"]
+        if not exit_.code:
+            self._events.normal(pod, "Completed", f"Container {name} completed")
+        else:
+            why = exit_.message or f"Container {name} exited with code {exit_.code}"
+            self._events.warning(pod, "Failed", f"{exit_.reason}: {why}")
+
     def _started(self, pod: Json) -> None:
+        name = pod["spec"]["containers"][0]["name"]
+        self._events.normal(pod, "Created", f"Created container: {name}")
+        self._events.normal(pod, "Started", f"Started container {name}")
         started = status.timestamp(self._clock())
         self._report(pod, lambda current: status.running(current, started=started))
         self._journal.event("pod_started", pod=pod["metadata"]["name"])

@@ -230,11 +230,7 @@ class InProcess:
         cluster = Cluster(settings, journal=journal, clock=lambda: int(self.now_s() * 1e9))
         tokens = KubernetesTokens(read_token_file(settings.token_file))
         self._kubernetes_app = KubernetesApp(
-            cluster.pods,
-            cluster.kubelet.produced,
-            tokens=tokens,
-            settings=settings,
-            journal=journal,
+            cluster, tokens=tokens, settings=settings, journal=journal
         )
         await cluster.run(task_status=task_status)
 

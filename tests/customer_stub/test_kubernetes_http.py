@@ -67,8 +67,7 @@ async def served(
     scheme = "http" if bounds.insecure else "https"
     journal = Journal("customer", write=lambda line: None)
     async with cluster(tmp_path / "logs", **settings) as target, trio.open_nursery() as nursery:
-        produced = target.kubelet.produced
-        app = KubernetesApp(target.pods, produced, tokens=tokens, settings=bounds, journal=journal)
+        app = KubernetesApp(target, tokens=tokens, settings=bounds, journal=journal)
         endpoint = bind(bounds)
         port = endpoint.port
         await nursery.start(endpoint.serve, app)
@@ -112,7 +111,7 @@ async def test_errors_are_status_objects(tmp_path: Path) -> None:
         fails = server.fails
         assert await fails(404, "NotFound", "GET", f"{PODS}/x") == 'pods "x" not found'
         await fails(404, "NotFound", "DELETE", f"{PODS}/x")
-        await fails(404, "NotFound", "GET", "/api/v1/nodes")
+        await fails(404, "NotFound", "GET", "/api/v1/jobs")
         await fails(404, "NotFound", "GET", "/_planesplit/produced/a/b", token="master")
         await fails(405, "MethodNotAllowed", "PUT", f"{PODS}/x", json={})
         await fails(405, "MethodNotAllowed", "POST", "/api/v1/pods", json=pod())
