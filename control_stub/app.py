@@ -16,6 +16,7 @@ from flyteidl2.task import task_service_pb2
 from flyteidl2.workflow import run_service_pb2
 
 from control_stub import directory, web
+from control_stub.access_push import AccessPusher
 from control_stub.assignments import Assigner
 from control_stub.client_auth import Buckets, hash_secret
 from control_stub.directory import Binding
@@ -97,8 +98,10 @@ async def control_plane(
         async with relay_http(settings, relay_transport) as http, trio.open_nursery() as nursery:
             link = RelayLink(http, notices, settings.limits, journal)
             assigner = Assigner(desk, link)
-            relay = RelayClient(desk, link, policy, issuer, Reports(desk), assigner)
+            pusher = AccessPusher(desk, link, policy, issuer)
+            relay = RelayClient(desk, link, policy, issuer, Reports(desk), assigner, pusher)
             nursery.start_soon(relay.run)
+            nursery.start_soon(pusher.run)
             nursery.start_soon(assigner.run)
             try:
                 yield ControlPlane(_asgi(desk, issuer, link), store, policy, link)

@@ -78,10 +78,19 @@ class Cluster(NamedTuple):
 
 
 class Tunnel(NamedTuple):
-    """What the relay says of a cluster that is online."""
+    """What the relay says of a cluster that is online.
 
-    since_ns: int
+    Args:
+        times_ns: since when each of its tunnels is up; another tunnel is another agent.
+    """
+
+    times_ns: tuple[int, ...]
     rtt_us: int = 0
+
+    @property
+    def since_ns(self) -> int:
+        """Since when the cluster is online."""
+        return min(self.times_ns)
 
 
 def bootstrap(db: sqlite3.Connection, orgs: Iterable[OrgSettings], now_ns: int) -> None:

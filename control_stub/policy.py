@@ -14,6 +14,7 @@ from control_stub.store import Store
 from tunnel.roles import PERMISSIONS
 
 POLICY = "policy"  # notice: the relay must be told again
+ACCESS = "access"  # notice: agents must be told again
 
 
 class Policy:
@@ -37,6 +38,7 @@ class Policy:
         self._revoked = await self._store.call(directory.revoked)
         self.version = max(self.version + 1, int(self._clock() * 1000))
         self._notices.touch(POLICY)
+        self._notices.touch(ACCESS)
 
     def allows(
         self, subject: str, permission: str, org: str, project: str | None, domain: str | None

@@ -11,12 +11,13 @@ from typing import Any
 import trio
 
 from control_stub import directory
+from control_stub.access_push import AccessPusher
 from control_stub.assignments import Assigner
 from control_stub.directory import Tunnel
 from control_stub.issuer import Issuer
 from control_stub.policy import POLICY, Policy
 from control_stub.relay_link import RelayAway, RelayLink
-from control_stub.reports import Reports
+from control_stub.reports import CLUSTERS, Reports
 from control_stub.services.desk import Desk
 
 _EXCHANGE = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -33,9 +34,10 @@ class RelayClient:
         issuer: Issuer,
         reports: Reports,
         assigner: Assigner,
+        pusher: AccessPusher,
     ) -> None:
         self._desk, self._link, self._policy, self._issuer = desk, link, policy, issuer
-        self._reports, self._assigner = reports, assigner
+        self._reports, self._assigner, self._pusher = reports, assigner, pusher
         self._poll_s = desk.settings.limits.poll_s
 
     async def run(self) -> None:
@@ -79,8 +81,10 @@ class RelayClient:
             changes = await self._desk.store.call(
                 directory.set_tunnels, online, self._desk.now_ns()
             )
+            self._pusher.set_online(online)
             for org, cluster, state in changes:
                 self._desk.journal.event("cluster_state", org=org, cluster=cluster, state=state)
+                self._desk.notices.touch((CLUSTERS, org))
                 if state == "ONLINE":
                     self._assigner.retry(org, cluster)
 
@@ -135,8 +139,9 @@ def _tunnels(status: int, response: Any) -> tuple[int, dict[tuple[str, str], Tun
                 key = (str(tunnel["org"]), str(tunnel["cluster"]))
                 since_ns = int(tunnel["since_s"] * 1e9)
                 rtt_us = int((tunnel.get("rtt_ms") or 0) * 1000)
-                first = online.get(key, Tunnel(since_ns, rtt_us))
-                online[key] = Tunnel(min(since_ns, first.since_ns), rtt_us or first.rtt_us)
+                others = online.get(key, Tunnel(()))
+                times_ns = tuple(sorted((*others.times_ns, since_ns)))
+                online[key] = Tunnel(times_ns, rtt_us or others.rtt_us)
         return int(document["version"]), online
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise RelayAway from None

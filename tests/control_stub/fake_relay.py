@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 import trio
 
+from tunnel.capabilities import PUT_ACCESS
+from tunnel.messages.planesplit_v1_pb2 import AccessRequest, AccessResponse
+
 Agent = Callable[[str, bytes], Awaitable[tuple[int, bytes]]]
 
 
@@ -31,6 +34,8 @@ class FakeRelay:
         self.boots = 1
         self.policies: list[dict[str, Any]] = []
         self.calls: list[tuple[str, bytes]] = []
+        self.accesses: list[tuple[tuple[str, str], AccessRequest]] = []
+        self.access_status = 200
         self._version, self._tunnels = 1, list[dict[str, Any]]()
         self._changed = trio.Event()
         self._put, self._get = trio.open_memory_channel[tuple[str, dict[str, str], bytes]](100)
@@ -113,6 +118,11 @@ class FakeRelay:
                 self._answers[name] = (headers, body)
                 answered.set()
                 return 204, {}, b""
+            case "POST", ["r", org, _, _, cluster, *_] if scope["path"].endswith(PUT_ACCESS):
+                pushed = AccessRequest.FromString(body)
+                self.accesses.append(((org, cluster), pushed))
+                answer = AccessResponse(version=pushed.version).SerializeToString()
+                return self.access_status, {"content-type": "application/proto"}, answer
             case "POST", ["r", *_]:
                 self.calls.append((scope["path"], body))
                 status, answer = await self.agent(scope["path"], body)

@@ -161,7 +161,7 @@ def test_first_abort_counts_and_an_ended_run_takes_none(db: sqlite3.Connection) 
 def test_cluster_states(db: sqlite3.Connection) -> None:
     directory.bootstrap(db, [OrgSettings("acme", ("p1",), ("d",), ("c1", "c2"))], 0)
     assert {c.state for c in directory.clusters(db)} == {"CREATED"}
-    online = {CLUSTER: Tunnel(7, 150)}
+    online = {CLUSTER: Tunnel((7,), 150)}
     assert directory.set_tunnels(db, online, 8) == [("acme", "c1", "ONLINE")]
     assert directory.set_tunnels(db, online, 9) == []
     assert directory.set_tunnels(db, {}, 10) == [("acme", "c1", "LOST")]

@@ -1,0 +1,86 @@
+"""Tells every cluster's agent who may do what in its org, so that the customer can judge too.
+
+Pushed whenever a tunnel comes up and whenever roles, keys or revocations change; tried again until
+the agent has taken it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import trio
+
+from control_stub.directory import Tunnel
+from control_stub.issuer import Issuer
+from control_stub.policy import ACCESS, Policy
+from control_stub.relay_link import RelayAway, RelayLink, RpcFailed
+from control_stub.services.desk import Desk
+from tunnel.capabilities import PUT_ACCESS
+from tunnel.exchange import NONE, Scope
+from tunnel.messages import planesplit_v1_pb2 as wire
+
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 5.0  # a tunnel that comes back is told at once
+
+Key = tuple[str, str]
+
+
+class AccessPusher:
+    """Keeps the agents' copies of the roles in step with ours."""
+
+    def __init__(self, desk: Desk, link: RelayLink, policy: Policy, issuer: Issuer) -> None:
+        self._desk, self._link, self._policy, self._issuer = desk, link, policy, issuer
+        self._online: dict[Key, Tunnel] = {}
+        self._kept: set[Key] = set()
+
+    def set_online(self, online: Mapping[Key, Tunnel]) -> None:
+        """Take which clusters have which tunnels now."""
+        self._online = dict(online)
+        self._desk.notices.touch(ACCESS)
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                due = self._desk.notices.event(ACCESS)
+                for key in self._online.keys() - self._kept:
+                    self._kept.add(key)
+                    nursery.start_soon(self._keep, key)
+                await due.wait()
+
+    def document(self, org: str) -> wire.AccessRequest:
+        """Return what an org's agents are told: nothing of any other org."""
+        bindings = self._policy.bindings(org)
+        return wire.AccessRequest(
+            version=self._policy.version,
+            issuer=self._issuer.url,
+            jwks=json.dumps(self._issuer.jwks()),
+            bindings=[wire.Binding(**binding._asdict()) for binding in bindings],
+            revoked=self._policy.revoked({binding.subject for binding in bindings}),
+        )
+
+    async def _keep(self, key: Key) -> None:
+        told, pause_s = None, FIRST_PAUSE_S
+        while True:
+            due = self._desk.notices.event(ACCESS)  # taken before reading what it is about
+            tunnel, version = self._online.get(key), self._policy.version
+            if tunnel is None or told == (tunnel.times_ns, version):
+                await due.wait()
+            elif await self._push(key):
+                told, pause_s = (tunnel.times_ns, version), FIRST_PAUSE_S
+            else:
+                with trio.move_on_after(pause_s):
+                    await due.wait()
+                pause_s = min(pause_s * 2, MAX_PAUSE_S)
+
+    async def _push(self, key: Key) -> bool:
+        org, cluster = key
+        request = self.document(org)
+        try:
+            scope = Scope(org, NONE, NONE, cluster)
+            answer = await self._link.call(scope, PUT_ACCESS, request, wire.AccessResponse)
+        except (RelayAway, RpcFailed):
+            return False
+        self._desk.journal.event("access_pushed", org=org, cluster=cluster, version=answer.version)
+        return True
