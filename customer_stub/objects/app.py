@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import trio
 
-from customer_stub.objects.answers import Answer, error, send_answer, xml
+from customer_stub.asgi import Answer, Body, Receive, Scope, Send, lifespan, send_answer
+from customer_stub.objects.answers import error, xml
 from customer_stub.objects.cors import Cors
 from customer_stub.objects.errors import S3Error, denied, not_implemented
 from customer_stub.objects.iam import SERVICE_ACCOUNTS, Action
 from customer_stub.objects.listing import list_objects
 from customer_stub.objects.multipart import Multipart
-from customer_stub.objects.request import Receive, S3Request, Scope, Send
+from customer_stub.objects.request import S3Request
 from customer_stub.objects.settings import Identity, ObjectsSettings
 from customer_stub.objects.sigv4 import Signed, verify
 from customer_stub.objects.store import ObjectStore
@@ -22,8 +22,6 @@ from customer_stub.objects.upload import Upload
 from tunnel.journal import Journal
 
 MAX_XML_BYTES = 1_048_576  # CompleteMultipartUpload of 10,000 parts is about 1 MB
-DRAIN_BYTES = 1_048_576  # of a refused upload are read, so that its sender gets to see the answer
-DRAIN_S = 1.0
 
 _ACTIONS: dict[str, Action] = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "write"}
 _QUERY = {
@@ -88,7 +86,7 @@ class ObjectsApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close"})
         else:
@@ -96,7 +94,7 @@ class ObjectsApp:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = uuid.uuid4().hex
-        body = _Body(receive)
+        body = Body(receive)
         try:
             answer = await self._answer(scope, body)
         except S3Error as problem:
@@ -189,25 +187,6 @@ class ObjectsApp:
         return signed.presigned or self._settings.kind(request.bucket) == "fast-registration"
 
 
-class _Body:
-    """The request's messages, and what is left of them."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive, self._more = receive, True
-
-    async def __call__(self) -> dict[str, Any]:
-        message = await self._receive()
-        self._more = bool(message.get("more_body", False))
-        return message
-
-    async def drain(self) -> None:
-        """Read on for a moment: who still writes would otherwise be reset before he reads."""
-        left = DRAIN_BYTES
-        with trio.move_on_after(DRAIN_S):
-            while self._more and left > 0:
-                left -= len((await self()).get("body", b""))
-
-
 async def _small(receive: Receive, idle_s: float) -> bytes:
     body = bytearray()
     with trio.move_on_after(idle_s):
@@ -235,11 +214,3 @@ def _only_known(request: S3Request) -> None:
             and not name.startswith(_HEADER_FAMILIES)
         ):
             raise not_implemented("One of the x-amz- headers")
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from customer_stub.objects.answers import Answer
+from customer_stub.asgi import Answer, Scope
 from customer_stub.objects.errors import denied
-from customer_stub.objects.request import Scope
 
 METHODS = "GET, HEAD, PUT"
 EXPOSED = "ETag, Content-Length, Content-Range, Accept-Ranges, Last-Modified, x-amz-request-id"

@@ -7,7 +7,8 @@ import binascii
 import time
 from urllib.parse import quote
 
-from customer_stub.objects.answers import Answer, Xml, xml
+from customer_stub.asgi import Answer
+from customer_stub.objects.answers import Xml, xml
 from customer_stub.objects.disk import Bucket, Entry
 from customer_stub.objects.errors import S3Error, not_implemented
 from customer_stub.objects.request import S3Request

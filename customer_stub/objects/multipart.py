@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from customer_stub.objects.answers import BLOCK_BYTES, Answer, xml
+from customer_stub.asgi import BLOCK_BYTES, Answer
+from customer_stub.objects.answers import xml
 from customer_stub.objects.disk import Draft
 from customer_stub.objects.errors import S3Error
 from customer_stub.objects.request import S3Request

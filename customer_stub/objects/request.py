@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
+from customer_stub.asgi import Scope
 from customer_stub.objects.errors import S3Error
 from customer_stub.objects.uri import unquoted
 
 MAX_QUERY_FIELDS = 64
 MAX_KEY_BYTES = 1024  # S3's limit
-
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\ufffe\uffff\udc80-\udcff]")
 _SPACES = re.compile(r" +")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from customer_stub.objects.answers import Answer, FilePart, http_date
+from customer_stub.asgi import Answer, FilePart
+from customer_stub.objects.answers import http_date
 from customer_stub.objects.conditions import byte_range, not_modified
 from customer_stub.objects.disk import Bucket, Draft, Entry, Reserve
 from customer_stub.objects.errors import S3Error

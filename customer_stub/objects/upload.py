@@ -12,10 +12,11 @@ from typing import Protocol
 
 import trio
 
+from customer_stub.asgi import Receive
 from customer_stub.objects.aws_chunked import MODES, AwsChunked
 from customer_stub.objects.disk import Draft
 from customer_stub.objects.errors import S3Error, not_implemented
-from customer_stub.objects.request import Receive, S3Request
+from customer_stub.objects.request import S3Request
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.objects.sigv4 import UNSIGNED, Signed
 
