@@ -11,10 +11,12 @@ from pathlib import Path
 
 import trio
 
+from compute_agent.access import Access, Gate
 from compute_agent.capabilities import Capabilities
 from compute_agent.dial import DialFailed
 from compute_agent.informer import keep_store
 from compute_agent.logs.index import OffsetIndex
+from compute_agent.objects.objects import Objects
 from compute_agent.pods import Cluster, PodStore
 from compute_agent.reconnect import REFUSALS, Backoff
 from compute_agent.reports import Reporter
@@ -26,6 +28,7 @@ from tunnel.errors import Code, TunnelError
 from tunnel.hello import Hello
 from tunnel.journal import Journal
 from tunnel.payload import Payload
+from tunnel.row_counts import RowCounts
 from tunnel.session import Session
 from tunnel.stream import Stream
 from tunnel.transport import Transport
@@ -43,10 +46,12 @@ class Sources:
     Args:
         cluster: creates and watches pods.
         token: the tunnel's token.
+        objects: the object store; None if none is configured.
     """
 
     cluster: Cluster
     token: TokenSource
+    objects: Objects | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +107,29 @@ class Agent:
         self.store = PodStore(settings.kubernetes.max_pods)
         state = Path(settings.state_dir) / INDEX_FILE if settings.state_dir else None
         self._index = OffsetIndex(Path(settings.log_root), state, settings.logs.files_kept)
+        self.rows = RowCounts()
+        self.access = Access(settings.org, insecure=settings.tls is None, now_s=now_s)
         self._reporter = Reporter(
-            settings.org, settings.cluster, self.store, settings.reports, now_s
+            settings.org, settings.cluster, self.store, settings.reports, now_s, self.rows
         )
         self._capabilities = Capabilities(
             settings.org,
             settings.cluster,
-            services(Parts(settings, sources.cluster, self.store, self._index, now_s)),
+            services(
+                Parts(
+                    settings,
+                    sources.cluster,
+                    self.store,
+                    self._index,
+                    now_s,
+                    self.rows,
+                    self.access,
+                )
+            ),
             request_max_bytes=settings.request_max_bytes,
             on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
+            rows=self.rows,
+            gate=Gate(self.access, settings.access_wait_s),
         )
         self._calls = 0
         self._call_ended = trio.Event()

@@ -7,7 +7,7 @@ HEAD, DATA and END. Answers are in identity encoding: the client's Accept-Encodi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from compute_agent.exchange import current_exchange
@@ -15,21 +15,28 @@ from tunnel.errors import Code, StreamReset
 from tunnel.events import Data, End, Event, Reset
 from tunnel.exchange import RESPONSE_HEADERS, RequestHead, ResponseHead, allowed
 from tunnel.messages.rpc import AsgiApp, AsgiScope
+from tunnel.row_counts import Direction
 from tunnel.stream import Stream
 
 NOT_PASSED_ON = frozenset({"accept-encoding", "connect-accept-encoding"})
 
 Message = MutableMapping[str, Any]
+Count = Callable[[Direction, int], None]
 
 
-async def serve(app: AsgiApp, stream: Stream) -> None:
+async def serve(app: AsgiApp, stream: Stream, count: Count) -> None:
     """Let `app` answer one exchange. The session cancels it when the stream is reset.
+
+    Args:
+        app: the application.
+        stream: the exchange.
+        count: told direction and size of every piece of body.
 
     Raises:
         Exception: whatever the application raises; the stream is reset then.
     """
     current_exchange.set(stream)
-    request, response = _Request(stream), _Response(stream)
+    request, response = _Request(stream, count), _Response(stream, count)
     try:
         await app(_scope(stream.request), request.receive, response.send)
     except StreamReset:
@@ -45,8 +52,8 @@ async def serve(app: AsgiApp, stream: Stream) -> None:
 class _Request:
     """The request's body, from the stream's events."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, stream: Stream, count: Count) -> None:
+        self._stream, self._count = stream, count
         self._events: deque[Event] = deque()
         self._gone = False
 
@@ -60,6 +67,7 @@ class _Request:
                 case Data(view=view):
                     body = bytes(view)
                     self._stream.release(len(body))
+                    self._count("up", len(body))
                     return {"type": "http.request", "body": body, "more_body": True}
                 case End():
                     return {"type": "http.request", "body": b"", "more_body": False}
@@ -71,8 +79,8 @@ class _Request:
 class _Response:
     """The answer, into the stream."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, stream: Stream, count: Count) -> None:
+        self._stream, self._count = stream, count
         self.ended = False
 
     async def send(self, message: Message) -> None:
@@ -81,7 +89,9 @@ class _Response:
             headers = tuple((k.decode("ascii"), v.decode("latin-1")) for k, v in message["headers"])
             self._stream.head(ResponseHead(message["status"], allowed(headers, RESPONSE_HEADERS)))
         else:
-            await self._stream.send(message.get("body", b""))
+            body = message.get("body", b"")
+            await self._stream.send(body)
+            self._count("down", len(body))
             if not message.get("more_body", False):
                 self.ended = True
                 self._stream.end()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from compute_agent.access import Gate
 from compute_agent.asgi_host import serve
 from tunnel.capabilities import CAPABILITIES
 from tunnel.errors import Code
 from tunnel.messages.rpc import connect_app
+from tunnel.row_counts import RowCounts
 from tunnel.stream import Stream
 
 Service = tuple[ServiceDescriptor, object]
@@ -23,6 +26,8 @@ class Capabilities:
         services: pairs of a service's descriptor and its handler, see `connect_app`.
         request_max_bytes: largest request message.
         on_error: told the path and the exception type's name when a service fails.
+        rows: where bodies are counted.
+        gate: judges every exchange before its body is read.
     """
 
     def __init__(
@@ -33,11 +38,14 @@ class Capabilities:
         *,
         request_max_bytes: int,
         on_error: Callable[[str, str], None],
+        rows: RowCounts,
+        gate: Gate,
     ) -> None:
         self._own = org, cluster
-        self._on_error = on_error
+        self._on_error, self._rows = on_error, rows
         self._app = connect_app(
             *services,
+            interceptors=[gate],
             read_max_bytes=request_max_bytes,
             on_error=lambda path, error: on_error(path, type(error).__name__),
         )
@@ -51,6 +59,6 @@ class Capabilities:
             stream.reset(Code.REFUSED)
             return
         try:
-            await serve(self._app, stream)
+            await serve(self._app, stream, partial(self._rows.add, capability.row))
         except Exception as error:
             self._on_error(head.path, type(error).__name__)

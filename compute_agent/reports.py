@@ -10,13 +10,15 @@ import trio
 from flyteidl2.common import phase_pb2
 from google.protobuf.message import DecodeError
 
+from compute_agent.outcomes import Events, Failed, Key, Outcomes
 from compute_agent.pods import Change, Pod, PodStore
 from compute_agent.settings import ReportLimits
-from tunnel.capabilities import REPORT
+from tunnel.capabilities import CAPABILITIES, REPORT
 from tunnel.errors import Code, TunnelError
 from tunnel.events import Data, End, Head, Reset
 from tunnel.exchange import NONE, RequestHead, Scope
 from tunnel.messages.planesplit_v1_pb2 import Action, PhaseEvent, ReportRequest, ReportResponse
+from tunnel.row_counts import RowCounts
 from tunnel.session import Session
 from tunnel.stream import Stream
 
@@ -25,8 +27,6 @@ HEADERS = (("connect-protocol-version", "1"), ("content-type", "application/prot
 VIEWER = "agent"
 OK = 200
 NANOS = 1_000_000_000
-
-Key = tuple[str, str, str, int]
 
 
 class Reporter:
@@ -40,6 +40,8 @@ class Reporter:
         store: the agent's picture of its pods.
         limits: bounds.
         now_s: wall clock, seconds since the epoch.
+        rows: where bodies are counted.
+        failed: whether an attempt that ended well left an error; None where nobody can say.
     """
 
     def __init__(
@@ -49,9 +51,12 @@ class Reporter:
         store: PodStore,
         limits: ReportLimits,
         now_s: Callable[[], float] = time.time,
+        rows: RowCounts | None = None,
+        failed: Failed | None = None,
     ) -> None:
+        self._outcomes = Outcomes(failed)
         self._org, self._cluster, self._store = org, cluster, store
-        self._limits, self._now_s = limits, now_s
+        self._limits, self._now_s, self._rows = limits, now_s, rows or RowCounts()
         self._pending: dict[Key, PhaseEvent] = {}
         self._latest: dict[tuple[str, str, str], int] = {}
         self.dropped = 0
@@ -63,6 +68,10 @@ class Reporter:
         while True:
             full = full_due and self._store.synced
             events = self._everything() if full else dict(self._pending)
+            held = await self._outcomes.judge(events)
+            self._pending |= held
+            for key in held:
+                del events[key]
             request = ReportRequest(
                 org=self._org,
                 cluster=self._cluster,
@@ -75,7 +84,7 @@ class Reporter:
                 for key, event in events.items():
                     if self._pending.get(key) is event:
                         del self._pending[key]
-                await self._something_to_say(full_due)
+                await self._something_to_say(full_due, held)
             else:
                 await trio.sleep(self._limits.retry_s)
 
@@ -126,9 +135,11 @@ class Reporter:
             event.exit_code, event.has_exit_code = pod.exit_code, True
         return event
 
-    async def _something_to_say(self, full_due: bool) -> None:
-        with trio.move_on_after(self._limits.health_s):
-            while not self._pending and not (full_due and self._store.synced):
+    async def _something_to_say(self, full_due: bool, held: Events) -> None:
+        """Wait for news; events that the store could not be asked of are tried again soon."""
+        limits = self._limits
+        with trio.move_on_after(limits.retry_s if held else limits.health_s):
+            while self._pending.keys() <= held.keys() and not (full_due and self._store.synced):
                 await self._store.changed()
 
     async def _deliver(self, session: Session, request: ReportRequest) -> bool:
@@ -139,7 +150,7 @@ class Reporter:
             except TunnelError:
                 return False
             try:
-                return await _call(stream, request.SerializeToString())
+                return await _call(stream, request.SerializeToString(), self._rows)
             except TunnelError:
                 return False
             finally:
@@ -183,9 +194,11 @@ def _when(pod: Pod, phase: int, now_s: float) -> float:
     return pod.created_s or now_s
 
 
-async def _call(stream: Stream, body: bytes) -> bool:
+async def _call(stream: Stream, body: bytes, rows: RowCounts) -> bool:
     """Send a unary request; whether a ReportResponse came back."""
+    row = CAPABILITIES[REPORT].row
     await stream.send(body)
+    rows.add(row, "up", len(body))
     stream.end()
     status, answer = 0, bytearray()
     while True:
@@ -197,6 +210,7 @@ async def _call(stream: Stream, body: bytes) -> bool:
                 case Data(view=view):
                     answer += view
                     stream.release(len(view))
+                    rows.add(row, "down", len(view))
                     if len(answer) > MAX_ANSWER_BYTES:
                         return False
                 case End():

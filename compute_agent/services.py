@@ -9,15 +9,21 @@ from pathlib import Path
 from flyteidl2.dataproxy import dataproxy_service_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
+from compute_agent.access import Access, AccessService
 from compute_agent.capabilities import Service
+from compute_agent.data_proxy import DataProxy
 from compute_agent.executor import ExecutorService
 from compute_agent.log_service import LogService
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.metrics.running import ClickHouseEngine
 from compute_agent.metrics.service import MetricsService
+from compute_agent.objects.objects import Objects
+from compute_agent.objects.service import ObjectService
 from compute_agent.pods import Cluster, PodStore
 from compute_agent.settings import AgentSettings
+from compute_agent.staging import Staging
 from tunnel.messages import planesplit_v1_pb2
+from tunnel.row_counts import RowCounts
 
 DATA_PROXY = dataproxy_service_pb2.DESCRIPTOR.services_by_name["DataProxyService"]
 
@@ -36,6 +42,9 @@ class Parts:
         store: the agent's picture of its pods.
         index: offsets of log files.
         now_s: wall clock, seconds since the epoch.
+        rows: bytes through the tunnel by row.
+        access: who may do what.
+        objects: the object store; None if none is configured.
     """
 
     settings: AgentSettings
@@ -43,6 +52,9 @@ class Parts:
     store: PodStore
     index: OffsetIndex
     now_s: Callable[[], float]
+    rows: RowCounts
+    access: Access
+    objects: Objects | None = None
 
 
 def services(parts: Parts) -> list[Service]:
@@ -56,9 +68,14 @@ def services(parts: Parts) -> list[Service]:
         settings.logs,
         parts.now_s,
     )
+    objects = ObjectService(parts.objects)
+    staging = Staging(parts.objects, settings.logs.container, settings.tasks.control_endpoint)
     return [
-        (DATA_PROXY, logs),
-        (own("ExecutorService"), ExecutorService(parts.cluster, settings.logs.container)),
+        (DATA_PROXY, DataProxy(logs, objects)),
+        (own("ObjectStoreService"), objects),
+        (own("DownloadService"), objects),
+        (own("AccessService"), AccessService(parts.access)),
+        (own("ExecutorService"), ExecutorService(parts.cluster, staging)),
         (own("MetricsService"), _metrics(settings)),
     ]
 

@@ -132,6 +132,7 @@ class ControlSide:
                 last = isinstance(batch.outcome, End)
                 first = None if http.started else head
                 await http.write(batch.parts, batch.size, head=first, last=last)
+                self._core.metrics.carried(exchange.row, "up", batch.size)
                 stream.release(batch.size)
                 if batch.outcome is not None:
                     return last
@@ -150,6 +151,7 @@ class ControlSide:
             stream.head(head)
             while piece := await http.body():
                 await stream.send(piece)
+                self._core.metrics.carried(exchange.row, "down", len(piece))
             stream.end()
         except TunnelError:
             text = "the agent has left the exchange"

@@ -76,7 +76,7 @@ class Coupler:
 
     async def _resumable(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
         body = await call.http.whole_body(self._core.settings.replay_bytes)
-        self._core.metrics.add("relay_bytes_total", "up", len(body))
+        self._core.metrics.carried(call.capability.row, "up", len(body))
         nursery.start_soon(self._watch, call)
         resumable = ResumableCall(
             call, body, downlink, self._core.registry, self._core.settings, self._core.metrics
@@ -102,7 +102,7 @@ class Coupler:
         try:
             while piece := await call.http.body():
                 await stream.send(piece)
-                self._core.metrics.add("relay_bytes_total", "up", len(piece))
+                self._core.metrics.carried(call.capability.row, "up", len(piece))
             stream.end()
             call.uploaded = True
         except TunnelError:

@@ -43,6 +43,7 @@ class Downlink:
     ) -> None:
         self._http, self._streaming = call.http, call.streaming
         self._settings, self._metrics = settings, metrics
+        self._row = call.capability.row
         self._head: ResponseHead | None = None
         self._held = 0  # bytes taken from the stream and not released yet
         self.dropped = 0  # bytes that were held for a viewer who left
@@ -130,7 +131,7 @@ class Downlink:
             head = (batch.head.status, batch.head.headers)
         last = isinstance(batch.outcome, End)
         await self._http.write(batch.parts, batch.size, head=head, last=last)
-        self._metrics.add("relay_bytes_total", "down", batch.size)
+        self._metrics.carried(self._row, "down", batch.size)
 
     def _take_head(self, head: ResponseHead) -> bool:
         """Check an agent's head; returns whether it is the first, which the viewer gets."""

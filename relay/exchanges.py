@@ -14,6 +14,7 @@ from relay.auth import AgentIdentity
 from relay.core import Core
 from relay.metrics import Reason
 from relay.registry import TunnelStream
+from tunnel.capabilities import Capability
 from tunnel.errors import Code
 
 
@@ -25,11 +26,13 @@ class Exchange:
         id: its name towards the control plane.
         identity: the agent, as proved by its tunnel.
         stream: where its request comes from and its answer goes.
+        row: what its bytes are counted as.
     """
 
     id: str
     identity: AgentIdentity
     stream: TunnelStream
+    row: str
     alive: bool = True
     fetched: trio.Event = field(default_factory=trio.Event)
     answered: trio.Event = field(default_factory=trio.Event)
@@ -50,10 +53,11 @@ class Exchanges:
 
     async def serve(self, identity: AgentIdentity, stream: TunnelStream) -> None:
         """Run one agent-opened stream: wait until it is fetched and answered, or end it."""
-        if not self._acceptable(identity, stream):
+        capability = self._capability(identity, stream)
+        if capability is None:
             self._refuse(stream, Code.REFUSED, Reason.UNKNOWN_RPC)
             return
-        exchange = Exchange(str(next(self._ids)), identity, stream)
+        exchange = Exchange(str(next(self._ids)), identity, stream, capability.row)
         try:
             self._put.send_nowait(exchange)
         except trio.WouldBlock:
@@ -88,14 +92,14 @@ class Exchanges:
         if not exchange.answered.is_set():
             self._refuse(exchange.stream, Code.TIMEOUT, Reason.CONTROL_ABSENT)
 
-    def _acceptable(self, identity: AgentIdentity, stream: TunnelStream) -> bool:
+    def _capability(self, identity: AgentIdentity, stream: TunnelStream) -> Capability | None:
+        """What an agent asks for, if agents may and it is for its own cluster."""
         head = stream.request
         capability = self._core.capabilities.get(head.path)
-        return (
-            capability is not None
-            and capability.opened_by == "agent"
-            and (head.scope.org, head.scope.cluster) == (identity.org, identity.cluster)
-        )
+        if capability is None or capability.opened_by != "agent":
+            return None
+        own = (head.scope.org, head.scope.cluster) == (identity.org, identity.cluster)
+        return capability if own else None
 
     def _refuse(self, stream: TunnelStream, code: Code, reason: Reason) -> None:
         self._core.metrics.reject(reason)

@@ -8,6 +8,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable
 
+from tunnel.row_counts import DIRECTIONS, Direction, RowCounts
+
+ROW_BYTES = "relay_row_bytes_total"
+
 
 class Reason(enum.StrEnum):
     """Why somebody was refused or an exchange failed; one counter each."""
@@ -61,7 +65,11 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("viewer", "control", "agent"),
     ),
     "relay_endings_total": ("How exchanges ended towards the viewer.", "ending", ENDINGS),
-    "relay_bytes_total": ("Body bytes forwarded.", "direction", ("down", "up")),
+    "relay_bytes_total": (
+        "Body bytes forwarded; up: requests, down: answers.",
+        "direction",
+        DIRECTIONS,
+    ),
     "relay_tunnels_total": (
         "Tunnels by what became of them.",
         "state",
@@ -82,10 +90,16 @@ class Metrics:
             (name, value): 0 for name, (_, _, values) in COUNTERS.items() for value in values
         }
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self.rows = RowCounts()
 
     def add(self, name: str, label: str = "", amount: int = 1) -> None:
         """Raise a counter."""
         self._counts[name, label] += amount
+
+    def carried(self, row: str, direction: Direction, count_bytes: int) -> None:
+        """Count body bytes that were forwarded, in all and for their row of the white paper."""
+        self._counts["relay_bytes_total", direction] += count_bytes
+        self.rows.add(row, direction, count_bytes)
 
     def reject(self, reason: Reason) -> None:
         """Count a refusal."""
@@ -101,7 +115,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format, version 0.0.4."""
-        return ("\n".join([*self._counter_lines(), *self._gauge_lines()]) + "\n").encode()
+        rows = self.rows.prometheus(ROW_BYTES)
+        return ("\n".join([*self._counter_lines(), *rows, *self._gauge_lines()]) + "\n").encode()
 
     def _counter_lines(self) -> Iterable[str]:
         for name, (text, label, values) in COUNTERS.items():

@@ -11,14 +11,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from tunnel.exchange import NONE, Scope
+from tunnel.roles import PERMISSIONS
 
 MAX_KEYS = 16  # an issuer has two while it rotates
 ANY = "*"
-PERMISSIONS: dict[str, frozenset[str]] = {
-    "Viewer": frozenset({"view"}),
-    "Contributor": frozenset({"view", "edit"}),
-    "Admin": frozenset({"view", "edit", "admin"}),
-}
 
 
 class PolicyError(ValueError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tunnel.rows import SIGNED
+from tunnel.rows import CROSSING, SIGNED
 
 Opener = Literal["viewer", "control", "agent"]
 
@@ -22,6 +22,9 @@ class Capability:
         resumable: whether the relay may keep the request and re-open it at the last MARK. Only for
             reads that stream; a write is never replayed.
         fan_out: whether a scope whose cluster is `-` reaches every cluster of the org, each once.
+
+    Raises:
+        ValueError: the row is unknown, or one that never crosses: nothing crosses uncounted.
     """
 
     path: str
@@ -30,6 +33,10 @@ class Capability:
     row: str
     resumable: bool = False
     fan_out: bool = False
+
+    def __post_init__(self) -> None:
+        if self.row not in CROSSING:
+            raise ValueError(f"'{self.path}' belongs to no row that may cross the tunnel")
 
 
 _DATA_PROXY = "/flyteidl2.dataproxy.DataProxyService/"

@@ -114,6 +114,9 @@ APPENDIX_B: dict[str, SignedRow] = {
 }
 SIGNED = "B"  # of an RPC that serves several rows of Appendix B, where nobody reads the request
 ROWS = (*APPENDIX_A, SIGNED)
+CROSSING = frozenset(
+    {SIGNED, *(row.id for row in APPENDIX_A.values() if row.transits != "no")}
+)  # what may be in a tunnel at all
 
 _RUNS = "/flyteidl2.workflow.RunService/"
 _ACTIONS = (

@@ -18,6 +18,10 @@ HEAD = RequestHead(
 )
 
 
+def ignore(direction: str, count_bytes: int) -> None:
+    """Count nothing."""
+
+
 class FakeStream:
     """Follows tunnel.stream.Stream."""
 
@@ -87,7 +91,11 @@ async def test_request_and_answer_cross():
         await send(body(b"!"))
 
     stream = FakeStream(Data(memoryview(b"ab")), Data(memoryview(b"c")), End())
-    await serve(app, stream)
+    counted = []
+    await serve(
+        app, stream, lambda direction, count_bytes: counted.append((direction, count_bytes))
+    )
+    assert counted == [("up", 2), ("up", 1), ("down", 2), ("down", 1)]
     assert seen == [("POST", "/s.S/M", [(b"content-type", b"application/proto")]), b"ab", b"c"]
     assert stream.released == 3
     head, *rest = stream.sent
@@ -104,7 +112,7 @@ async def test_application_learns_that_the_caller_has_left():
     stream = FakeStream(End())
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve, app, stream)
+        nursery.start_soon(serve, app, stream, ignore)
         await trio.testing.wait_all_tasks_blocked()
         assert messages == []
         stream.deliver(Reset(Code.CANCELLED))
@@ -117,7 +125,7 @@ async def test_answer_that_is_not_finished_is_aborted():
         await send(body(b"half", more=True))
 
     stream = FakeStream()
-    await serve(app, stream)
+    await serve(app, stream, ignore)
     assert stream.sent[-2:] == [b"half", Code.INTERNAL]
 
 
@@ -127,7 +135,7 @@ async def test_failing_application_aborts_and_tells():
 
     stream = FakeStream()
     with pytest.raises(RuntimeError):
-        await serve(app, stream)
+        await serve(app, stream, ignore)
     assert stream.sent == [Code.INTERNAL]
 
 
@@ -137,5 +145,5 @@ async def test_sending_to_a_reset_stream_is_no_error():
 
     stream = FakeStream()
     stream.gone = True
-    await serve(app, stream)
+    await serve(app, stream, ignore)
     assert stream.sent == []

@@ -39,7 +39,7 @@ TAIL = f"/r/acme/p/d/c1{TAIL_LOGS}"
 ECHO = "/test.v1.Echo/Call"
 ECHO_PATH = f"/r/acme/p/d/c1{ECHO}"
 ANSWER = ResponseHead(200, (("content-type", STREAMING),))
-CAPS = {**CAPABILITIES, ECHO: Capability(ECHO, "viewer", "view", resumable=False, row="-")}
+CAPS = {**CAPABILITIES, ECHO: Capability(ECHO, "viewer", "view", resumable=False, row="A8")}
 
 
 def now() -> float:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from stage import ANSWER, TAIL, Client, bearer, error_of, message, report_head, stage
 
-from relay.metrics import COUNTERS, Metrics, Reason
+from relay.metrics import COUNTERS, ROW_BYTES, Metrics, Reason
 from tunnel.errors import Code
 
 
@@ -129,11 +129,12 @@ async def test_metrics_are_prometheus_text(autojump_clock):
         await s.agent()
         _, body = await ops(s, "/metrics")
         lines = body.decode().splitlines()
-        sample = re.compile(r'[a-z_]+(\{[a-z_]+="[a-z_0-9]*"\})? [0-9.e+]+')
+        label = r'[a-z_]+="[a-zA-Z_0-9]*"'
+        sample = re.compile(rf"[a-z_]+(\{{{label}(,{label})*\}})? [0-9.e+]+")
         assert all(line.startswith("# ") or sample.fullmatch(line) for line in lines)
         assert "relay_tunnels 1" in lines
         declared = {line.split()[2] for line in lines if line.startswith("# TYPE")}
-        assert declared == {*COUNTERS, "relay_tunnels", "relay_exchanges"}
+        assert declared == {*COUNTERS, ROW_BYTES, "relay_tunnels", "relay_exchanges"}
 
 
 def test_a_label_that_was_not_declared_is_a_bug():

@@ -49,6 +49,12 @@ def test_every_capability_can_cross(capability: Capability) -> None:
     assert capability.row not in NEVER_THERE
 
 
+@pytest.mark.parametrize("row", ["", "-", "A0", "A13", "B4", *sorted(NEVER_THERE)])
+def test_what_belongs_to_no_row_that_crosses_cannot_be_made(row: str) -> None:
+    with pytest.raises(ValueError, match="no row that may cross"):
+        Capability("/s.S/M", "viewer", "view", row)
+
+
 def test_only_secrets_reach_every_cluster_and_are_never_replayed() -> None:
     spread = [capability for capability in CAPABILITIES.values() if capability.fan_out]
     assert {capability.row for capability in spread} == {"A9"}
