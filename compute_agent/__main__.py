@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ import trio
 from compute_agent.agent import Agent, Sources
 from compute_agent.dial import LOOPBACK, Dialer
 from compute_agent.kubernetes import Kubernetes
+from compute_agent.objects.objects import Objects
 from compute_agent.settings import AgentSettings
 from compute_agent.token import NoToken, TokenFile, TokenSource
 from tunnel.errors import Code
@@ -44,7 +46,8 @@ async def _run(
     settings: AgentSettings, dialer: Dialer, cluster: Kubernetes, token: TokenSource
 ) -> int:
     journal = Journal("agent")
-    sources = Sources(cluster, token)
+    objects = Objects.open(settings.objects, time.time) if settings.objects else None
+    sources = Sources(cluster, token, objects)
     agent = Agent(settings, dial=dialer, sources=sources, journal=journal)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, agent, journal)

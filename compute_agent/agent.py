@@ -110,7 +110,13 @@ class Agent:
         self.rows = RowCounts()
         self.access = Access(settings.org, insecure=settings.tls is None, now_s=now_s)
         self._reporter = Reporter(
-            settings.org, settings.cluster, self.store, settings.reports, now_s, self.rows
+            settings.org,
+            settings.cluster,
+            self.store,
+            settings.reports,
+            now_s,
+            self.rows,
+            sources.objects.failed if sources.objects else None,
         )
         self._capabilities = Capabilities(
             settings.org,
@@ -124,6 +130,7 @@ class Agent:
                     now_s,
                     self.rows,
                     self.access,
+                    sources.objects,
                 )
             ),
             request_max_bytes=settings.request_max_bytes,

@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
+from compute_agent.attempts import Attempt, BadName
+from tunnel.messages.planesplit_v1_pb2 import Action
 from tunnel.stream import Stream
 
 current_exchange: ContextVar[Stream] = ContextVar("current_exchange")
@@ -23,3 +25,20 @@ def check_scope(org: str, project: str, domain: str) -> None:
     scope = current_exchange.get().request.scope
     if (org, project, domain) != (scope.org, scope.project, scope.domain):
         raise ConnectError(Code.PERMISSION_DENIED, "the id is outside of the authorised scope")
+
+
+def authorised_attempt(action: Action) -> Attempt:
+    """Return the attempt that a request names, if it is in the exchange's scope.
+
+    Raises:
+        ConnectError: PERMISSION_DENIED, or INVALID_ARGUMENT for ids that name nothing.
+    """
+    check_scope(action.org, action.project, action.domain)
+    attempt = Attempt(
+        action.org, action.project, action.domain, action.run, action.action, action.attempt
+    )
+    try:
+        attempt.check()
+    except BadName as error:
+        raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
+    return attempt

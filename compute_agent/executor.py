@@ -8,13 +8,14 @@ from typing import TypeVar
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
-from compute_agent.attempts import Attempt, BadName
-from compute_agent.exchange import check_scope
+from compute_agent.attempts import Attempt
+from compute_agent.exchange import authorised_attempt
+from compute_agent.objects.store import StoreError, StoreRefused
 from compute_agent.pods import Cluster, ClusterError, ClusterRefused, PodSpec
+from compute_agent.staging import CannotStage, Staging
 from tunnel.messages.planesplit_v1_pb2 import (
     AbortRequest,
     AbortResponse,
-    Action,
     AssignRequest,
     AssignResponse,
 )
@@ -22,6 +23,7 @@ from tunnel.messages.rpc import Context
 
 T = TypeVar("T")
 BAD_REQUEST = range(400, 500)
+TRANSIENT = frozenset({401, 408, 429})  # a token is being renewed, the API is slow or busy
 
 
 class ExecutorService:
@@ -29,24 +31,16 @@ class ExecutorService:
 
     Args:
         cluster: where pods run.
-        container: name of a pod's container.
+        staging: makes a pod of an assignment.
     """
 
-    def __init__(self, cluster: Cluster, container: str) -> None:
-        self._cluster, self._container = cluster, container
+    def __init__(self, cluster: Cluster, staging: Staging) -> None:
+        self._cluster, self._staging = cluster, staging
 
     async def assign(self, request: AssignRequest, _ctx: Context) -> AssignResponse:
         """Create the attempt's pod, unless it exists already."""
-        attempt = _attempt(request.action)
-        wanted = request.container
-        spec = PodSpec(
-            attempt,
-            self._container,
-            wanted.image,
-            tuple(wanted.command),
-            tuple(wanted.args),
-            dict(wanted.env),
-        )
+        attempt = authorised_attempt(request.action)
+        spec = await self._staged(attempt, request)
         created = await _asked(self._cluster.create(spec))
         if not created:
             await self._check_same(attempt)
@@ -54,11 +48,19 @@ class ExecutorService:
 
     async def abort(self, request: AbortRequest, _ctx: Context) -> AbortResponse:
         """Delete the attempt's pod; it need not be there any more."""
-        attempt = _attempt(request.action)
+        attempt = authorised_attempt(request.action)
         pod = await _asked(self._cluster.get(attempt.namespace, attempt.pod))
         if pod is not None and pod.attempt == attempt:
             await _asked(self._cluster.delete(attempt.namespace, attempt.pod))
         return AbortResponse()
+
+    async def _staged(self, attempt: Attempt, request: AssignRequest) -> PodSpec:
+        try:
+            return await self._staging.prepare(attempt, request)
+        except (CannotStage, StoreRefused) as error:
+            raise ConnectError(Code.FAILED_PRECONDITION, str(error)) from None
+        except StoreError as error:
+            raise ConnectError(Code.UNAVAILABLE, str(error)) from None
 
     async def _check_same(self, attempt: Attempt) -> None:
         pod = await _asked(self._cluster.get(attempt.namespace, attempt.pod))
@@ -66,23 +68,12 @@ class ExecutorService:
             raise ConnectError(Code.ALREADY_EXISTS, "the pod's name is taken by something else")
 
 
-def _attempt(action: Action) -> Attempt:
-    check_scope(action.org, action.project, action.domain)
-    attempt = Attempt(
-        action.org, action.project, action.domain, action.run, action.action, action.attempt
-    )
-    try:
-        attempt.check()
-    except BadName as error:
-        raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
-    return attempt
-
-
 async def _asked(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except ClusterRefused as error:
-        code = Code.FAILED_PRECONDITION if error.status in BAD_REQUEST else Code.UNAVAILABLE
+        final = error.status in BAD_REQUEST and error.status not in TRANSIENT
+        code = Code.FAILED_PRECONDITION if final else Code.UNAVAILABLE
         raise ConnectError(code, str(error)) from None
     except ClusterError as error:
         raise ConnectError(Code.UNAVAILABLE, str(error)) from None

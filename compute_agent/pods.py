@@ -29,6 +29,15 @@ class WatchExpired(ClusterError):
 
 
 @dataclass(frozen=True, slots=True)
+class SecretWish:
+    """A secret that the cluster's webhook is asked to inject; a name and where it goes."""
+
+    key: str
+    env_var: str = ""
+    mount_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PodSpec:
     """A task pod to create. One container, no restarts."""
 
@@ -38,6 +47,7 @@ class PodSpec:
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    secrets: tuple[SecretWish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

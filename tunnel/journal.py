@@ -16,7 +16,8 @@ from collections.abc import Callable
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:/@+-]{0,128}")
 
-# At DEBUG `websockets` logs frames and Authorization, at INFO `httpx` logs URLs (measured).
+# At DEBUG `websockets` logs frames and Authorization, `botocore` signatures; at INFO `httpx` logs
+# URLs (measured).
 NOISY_LOGGERS = (
     "websockets",
     "websockets.client",
@@ -30,6 +31,10 @@ NOISY_LOGGERS = (
     "anycorn",
     "connectrpc",
     "asyncio",
+    "boto3",
+    "botocore",
+    "s3transfer",
+    "urllib3",
 )
 
 Value = int | float | bool | str
