@@ -17,7 +17,8 @@ from compute_agent.exchange import check_scope, current_exchange
 from compute_agent.logs.cursor import BadCursor, Cursor
 from compute_agent.logs.index import LogUnreadable, OffsetIndex
 from compute_agent.logs.options import BadOption, TailOptions
-from compute_agent.logs.tail import Source, Tail
+from compute_agent.logs.source import Source
+from compute_agent.logs.tail import Tail
 from compute_agent.pods import PodStore
 from compute_agent.settings import LogLimits
 from tunnel.messages.rpc import Context

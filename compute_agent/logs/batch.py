@@ -78,7 +78,7 @@ class Batcher:
 
     def notice(self, text: str) -> None:
         """Add a line of the system's own; the caller flushes."""
-        self._append(Line(_SYSTEM, self._last_ns, b"", True, 0, 0), text + "\n", len(text))
+        self._append(Line(_SYSTEM, self._last_ns, b"", True, _SYSTEM, 0), text + "\n", len(text))
 
     def _add_in_pieces(self, line: Line, assembler: Assembler) -> None:
         """Spread a line over units; only its last piece ends in a newline."""

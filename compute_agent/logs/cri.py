@@ -13,18 +13,21 @@ from typing import NamedTuple
 
 STDOUT, STDERR, UNKNOWN = b"stdout", b"stderr", b""
 NANOS = 1_000_000_000
+NO_OFFSET = -1  # of a record that was read elsewhere than in a file
 
 
 class Record(NamedTuple):
     """One line of the file.
 
     Args:
-        offset: of its first byte in the container's whole log.
+        offset: of its first byte in the container's whole log, or NO_OFFSET.
         end: offset after its newline.
         stream: STDOUT or STDERR; UNKNOWN for a line that is no CRI record.
         final: whether it ends an output line (tag F).
         at_ns: timestamp in ns since the epoch; 0 for UNKNOWN.
         content: the bytes that the container wrote.
+        sequence: its number in the container's whole log, from 1; the log collector stamps the
+            same one.
     """
 
     offset: int
@@ -33,6 +36,12 @@ class Record(NamedTuple):
     final: bool
     at_ns: int
     content: bytes
+    sequence: int = 0
+
+    @property
+    def known_offset(self) -> int | None:
+        """Its offset, None if it has none."""
+        return None if self.offset == NO_OFFSET else self.offset
 
 
 class Splitter:
@@ -41,13 +50,23 @@ class Splitter:
     Args:
         offset: whole-log offset of the first byte that will be fed.
         record_max_bytes: a line without newline is cut here, so that memory stays bounded.
+        sequence: number of the record that begins at `offset`.
+
+    Attributes:
+        sequence: number of the record that comes next.
     """
 
-    def __init__(self, offset: int, record_max_bytes: int) -> None:
+    def __init__(self, offset: int, record_max_bytes: int, sequence: int = 1) -> None:
         self._start = offset
+        self.sequence = sequence
         self._max = record_max_bytes
         self._torn: list[bytes] = []
         self._torn_bytes = 0
+
+    @property
+    def offset(self) -> int:
+        """Where the record that comes next begins."""
+        return self._start
 
     def feed(self, block: bytes) -> list[Record]:
         """Return the records that `block` completes."""
@@ -57,16 +76,17 @@ class Splitter:
         lines = block.split(b"\n")
         torn = lines.pop()
         records: list[Record] = []
-        start = self._start
+        start, sequence = self._start, self.sequence
         for line in lines:
             if len(line) > self._max:
-                self._start = start
+                self._start, self.sequence = start, sequence
                 line = self._cut_all(line, records)
-                start = self._start
+                start, sequence = self._start, self.sequence
             end = start + len(line) + 1
-            records.append(parse(line, start, end))
+            records.append(parse(line, start, end, sequence))
             start = end
-        self._start = start
+            sequence += 1
+        self._start, self.sequence = start, sequence
         self._keep(torn, records)
         return records
 
@@ -90,20 +110,21 @@ class Splitter:
         return line
 
     def _cut(self, line: bytes) -> Record:
-        start = self._start
-        self._start = start + len(line)
-        return parse(line, start, self._start)
+        start, sequence = self._start, self.sequence
+        self._start, self.sequence = start + len(line), sequence + 1
+        return parse(line, start, self._start, sequence)
 
 
-def parse(line: bytes, offset: int, end: int) -> Record:
+def parse(line: bytes, offset: int, end: int, sequence: int = 0) -> Record:
     """Read one line; what is no CRI record comes back whole, with stream UNKNOWN."""
     try:
         stamp, stream, tag, content = line.split(b" ", 3)
         if stream in (STDOUT, STDERR) and tag[:1] in (b"F", b"P"):
-            return Record(offset, end, stream, tag[:1] == b"F", epoch_ns(stamp), content)
+            final = tag[:1] == b"F"
+            return Record(offset, end, stream, final, epoch_ns(stamp), content, sequence)
     except ValueError:
         pass
-    return Record(offset, end, UNKNOWN, True, 0, line)
+    return Record(offset, end, UNKNOWN, True, 0, line, sequence)
 
 
 def epoch_ns(stamp: bytes) -> int:

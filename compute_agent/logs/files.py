@@ -13,6 +13,8 @@ from typing import BinaryIO, Self, cast
 
 from compute_agent.logs.index import STABLE_TRIES, Listing, LogFile, LogUnreadable, OffsetIndex
 
+HEAD_BYTES = 40  # begins with a timestamp: two files that begin alike are the same
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -41,10 +43,12 @@ class Gap:
     Args:
         missing_bytes: how many; None if that is unknown.
         resume: whole-log offset where reading goes on.
+        file: that begins there, if there is one.
     """
 
     missing_bytes: int | None
     resume: int
+    file: LogFile | None = None
 
 
 class LogReader:
@@ -69,6 +73,7 @@ class LogReader:
         self._current = container / f"{restart}.log"
         self._epoch = index.listing(container, restart).epoch
         self._file: LogFile | None = None
+        self._head = b""  # of the open file, as it is on disk
         self._source: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -97,6 +102,8 @@ class LogReader:
         if self._file is None:
             return self._next_file()
         block = self._block()
+        if self._is_truncated():
+            return self._reopen(block)
         if block is not None or self._is_current():
             return block
         if not self._is_followed():
@@ -119,6 +126,22 @@ class LogReader:
         block = Block(self._file, self._offset, data)
         self._offset += len(data)
         return block
+
+    def _is_truncated(self) -> bool:
+        """Whether the open file was emptied for new content, as `copytruncate` does."""
+        assert self._source is not None
+        head = os.pread(self._source.fileno(), HEAD_BYTES, 0)
+        if head.startswith(self._head):
+            self._head = head
+            return False
+        return True
+
+    def _reopen(self, doubtful: Block | None) -> Block | FileEnd | Gap | None:
+        """Find the place again, in the copy if there is one."""
+        self.close()
+        if doubtful is not None:
+            self._offset = doubtful.offset
+        return self._next_file()
 
     def _is_current(self) -> bool:
         """Whether the open file is still the one that is written to."""
@@ -148,19 +171,20 @@ class LogReader:
             if file is None:
                 return None
             if self._offset < file.base:
-                gap = Gap(file.base - self._offset, file.base)
+                gap = Gap(file.base - self._offset, file.base, file)
                 self._offset = file.base
                 return gap
             self._source = _open(file, self._offset - file.base)
             if self._source is not None:
                 self._file = file
+                self._head = os.pread(self._source.fileno(), HEAD_BYTES, 0)
                 return self._block()
         raise LogUnreadable("a log's files change faster than they can be opened")
 
     def _lost(self, listing: Listing) -> Gap:
         self._epoch = listing.epoch
         self._offset = listing.files[0].base
-        return Gap(None, self._offset)
+        return Gap(None, self._offset, listing.files[0])
 
 
 def _open(file: LogFile, skip: int) -> BinaryIO | None:

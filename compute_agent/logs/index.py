@@ -1,8 +1,8 @@
 """Whole-log offsets of rotated files: which file of a container's log begins where.
 
 The kubelet keeps the newest few files of a log and deletes older ones, so the offset of a line in
-the whole log cannot be seen from the files alone. The index notes names, first timestamps and
-offsets (never content) while files come and go, and keeps them over a restart.
+the whole log cannot be seen from the files alone. The index notes names, first timestamps, offsets
+and record numbers (never content) while files come and go, and keeps them over a restart.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 STAMP_BYTES = 64  # longer than any RFC 3339 timestamp
+COUNT_BYTES = 262_144
 GZIP_TRAILER_BYTES = 4  # RFC 1952, 2.3.1: ISIZE, the size modulo 2**32; kubelet rotates at 10 MiB
+RECORD_MAX_BYTES = 8_388_608  # default of `logs.line_max_bytes`
 STABLE_TRIES = 5  # a listing that rotation overtakes is repeated; rotations are seconds apart
 
 _ROTATED = re.compile(r"(\d+)\.log\.(\d{8}-\d{6})(?:\.(\d+))?(\.gz)?")
@@ -39,6 +41,7 @@ class LogFile:
         size: bytes of log in it, decompressed.
         stamp: first timestamp in it; empty for an empty file.
         inode: tells whether `path` still names this file.
+        first: number of records in the whole log before it; None if that is unknown.
     """
 
     path: Path
@@ -47,6 +50,7 @@ class LogFile:
     size: int
     stamp: str
     inode: int
+    first: int | None = None
 
     @property
     def end(self) -> int:
@@ -66,7 +70,10 @@ class _Known:
     exact: bool = True
     end: int = 0
     epoch: int = 0
-    files: dict[str, tuple[int, str]] = field(default_factory=dict)  # name -> (base, stamp)
+    files: dict[str, tuple[int, str, int | None]] = field(default_factory=dict)
+    """name -> (base, stamp, first)"""
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """name -> (size, records) of files that are not written to any more"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +99,18 @@ class OffsetIndex:
         root: directory with `{namespace}_{pod}_{uid}/{container}/{restart}.log*`.
         state_file: keeps the numbers over a restart; None to forget them.
         files_kept: how many files of a log the kubelet keeps.
+        record_max_bytes: a longer record counts as several (see `Splitter`).
     """
 
-    def __init__(self, root: Path, state_file: Path | None, files_kept: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        state_file: Path | None,
+        files_kept: int,
+        record_max_bytes: int = RECORD_MAX_BYTES,
+    ) -> None:
         self._root, self._state_file, self._kept = root, state_file, files_kept
+        self._record_max = record_max_bytes
         self._logs: dict[str, _Known] = _load(state_file)
         self._settled: dict[Path, int] = {}  # modification times of directories that were listed
         self._dirty = False
@@ -110,15 +125,36 @@ class OffsetIndex:
         Raises:
             LogUnreadable: the files cannot be read.
         """
-        files = _stable_files(container, restart)
-        key = self._key(container, restart)
-        known = self._logs.get(key)
-        if known is None:
-            if not files:
-                return Listing((), exact=True)
-            known = self._logs[key] = _Known()
-        numbered = self._number(known, files)
-        return Listing(tuple(numbered), known.exact, known.epoch)
+        for _ in range(STABLE_TRIES):
+            files = _stable_files(container, restart)
+            key = self._key(container, restart)
+            known = self._logs.get(key)
+            if known is None:
+                if not files:
+                    return Listing((), exact=True)
+                known = self._logs[key] = _Known()
+            try:
+                numbered = self._number(known, files)
+            except FileNotFoundError:
+                continue  # compressed since it was listed
+            except (OSError, EOFError, zlib.error):
+                break
+            return Listing(tuple(numbered), known.exact, known.epoch)
+        raise LogUnreadable("a log's files are damaged, or change while they are read")
+
+    def align(self, container: Path, restart: int, name: str, first: int) -> None:
+        """Note how many records there were before a file, as somebody else counted.
+
+        Args:
+            container, restart: whose log, as for `listing`.
+            name: of the file.
+            first: number of records before it.
+        """
+        known = self._logs.get(self._key(container, restart))
+        if known is not None and name in known.files:
+            base, stamp, _ = known.files[name]
+            known.files = {name: (base, stamp, first)}  # the others are counted from this one
+            self._dirty = True
 
     def restarts(self, container: Path) -> list[int]:
         """Return which restarts of a container have logs, in order."""
@@ -158,14 +194,26 @@ class OffsetIndex:
         if anchor is None and files and (known.files or not self._is_beginning(files)):
             known.exact = False  # whatever was known is deleted, and perhaps more
             known.epoch += 1
-        at, base = anchor or (0, known.end)
+        at, base, first = anchor or (0, known.end, 0 if known.exact else None)
         base -= sum(f.size for f in files[:at])
+        if first is not None:
+            first -= sum(self._count(known, f) for f in files[:at])
         numbered = []
         for file in files:
-            numbered.append(replace(file, base=base))
+            numbered.append(replace(file, base=base, first=first))
             base += file.size
+            if first is not None and file is not files[-1]:
+                first += self._count(known, file)
         self._remember(known, numbered)
         return numbered
+
+    def _count(self, known: _Known, file: LogFile) -> int:
+        """Return the number of records in a file; it is read once as long as it doesn't grow."""
+        size, records = known.counts.get(file.name, (-1, 0))
+        if size != file.size:
+            records = count_records(file, self._record_max)
+            known.counts[file.name] = file.size, records
+        return records
 
     def _is_beginning(self, files: list[LogFile]) -> bool:
         """Whether the oldest file must be the first ever.
@@ -179,7 +227,8 @@ class OffsetIndex:
     def _remember(self, known: _Known, files: list[LogFile]) -> None:
         if files:
             known.end = files[-1].end
-            latest = {f.name: (f.base, f.stamp) for f in files if f.size}
+            latest = {f.name: (f.base, f.stamp, f.first) for f in files if f.size}
+            known.counts = {n: c for n, c in known.counts.items() if n in latest}
             if latest != known.files:
                 known.files, self._dirty = latest, True
 
@@ -187,20 +236,21 @@ class OffsetIndex:
         if self._state_file is not None:
             logs = {k: [v.exact, v.end, v.files] for k, v in self._logs.items()}
             temporary = self._state_file.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"version": 1, "logs": logs}), encoding="utf-8")
+            temporary.write_text(json.dumps({"version": 2, "logs": logs}), encoding="utf-8")
             temporary.replace(self._state_file)
         self._dirty = False
 
 
-def _anchor(known: _Known, files: list[LogFile]) -> tuple[int, int] | None:
-    """Find a file whose base is known: by its rotated name, else the one that was the current."""
+def _anchor(known: _Known, files: list[LogFile]) -> tuple[int, int, int | None] | None:
+    """Find a file whose place is known: by its rotated name, else the one that was the current."""
     for at, file in enumerate(files):
         if file.name in known.files and not _is_current(file.name):
-            return at, known.files[file.name][0]
+            base, _, first = known.files[file.name]
+            return at, base, first
     current = next((v for n, v in known.files.items() if _is_current(n)), None)
     for at, file in enumerate(files):  # oldest first: clocks are coarse, stamps may repeat
         if current is not None and current[1] == file.stamp:
-            return at, current[0]
+            return at, current[0], current[2]
     return None
 
 
@@ -216,12 +266,17 @@ def _load(state_file: Path | None) -> dict[str, _Known]:
             key: _Known(
                 exact=bool(exact),
                 end=int(end),
-                files={n: (int(b), str(s)) for n, (b, s) in files.items()},
+                files={n: (int(b), str(s), _first(f)) for n, (b, s, *f) in files.items()},
             )
             for key, (exact, end, files) in state.get("logs", {}).items()
         }
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def _first(value: list[Any]) -> int | None:
+    """Read what states of version 1 don't have."""
+    return int(value[0]) if value and value[0] is not None else None
 
 
 def _containers(root: Path) -> list[Path]:
@@ -283,6 +338,24 @@ def _look(path: Path) -> LogFile:
     with gzip.open(path) as unpacked:
         stamp = _stamp(unpacked.read(STAMP_BYTES))
     return LogFile(path, path.name[:-3], 0, size, stamp, state.st_ino)
+
+
+def count_records(file: LogFile, record_max_bytes: int) -> int:
+    """Return the number of records in a file, by the rules of `Splitter`.
+
+    Raises:
+        OSError, EOFError, zlib.error: it cannot be read.
+    """
+    records = torn = 0
+    with gzip.open(file.path) if file.compressed else file.path.open("rb") as source:
+        while block := source.read(min(COUNT_BYTES, record_max_bytes)):  # one long record at most
+            ends = block.count(b"\n")
+            if ends:
+                records += ends + max(torn + block.find(b"\n") - 1, 0) // record_max_bytes
+                torn = len(block) - block.rfind(b"\n") - 1
+            else:
+                torn += len(block)
+    return records + -(-torn // record_max_bytes)
 
 
 def _stamp(head: bytes) -> str:

@@ -5,19 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from compute_agent.logs.cri import Record
+from compute_agent.logs.cri import NO_OFFSET, Record
+
+
+class Start(NamedTuple):
+    """Where reading begins.
+
+    Args:
+        sequence: number of the record.
+        offset: whole-log offset of its first byte; None if only the number is known, because the
+            record came from the log aggregator.
+    """
+
+    sequence: int
+    offset: int | None
 
 
 class Open(NamedTuple):
     """A line that is not delivered completely.
 
     Args:
-        offset: whole-log offset of its first record.
+        sequence: number of its first record.
         skip: bytes of its content that were delivered already.
+        offset: of its first record, as in `Start`.
     """
 
-    offset: int
+    sequence: int
     skip: int
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,23 +40,33 @@ class Position:
     """Where reading resumes.
 
     Args:
-        sequence: whole-log offset; every record before it is consumed, but for those of `open`.
+        sequence: record number; every record before it is consumed, but for those of `open`.
         open: unfinished lines by stream (`stdout`, `stderr`), whose records begin before `sequence`
             or, when part of a single record was delivered, at it.
+        offset: of the record `sequence`, as in `Start`.
     """
 
     sequence: int
     open: dict[str, Open] = field(default_factory=dict)
+    offset: int | None = None
 
     @property
-    def start(self) -> int:
-        """Offset of the first byte that must be read again."""
-        return min([self.sequence, *(line.offset for line in self.open.values())])
+    def start(self) -> Start:
+        """The first record that must be read again."""
+        begins = [Start(line.sequence, line.offset) for line in self.open.values()]
+        return min([Start(self.sequence, self.offset), *begins], key=lambda start: start.sequence)
 
-    def moved(self, by: int) -> Position:
-        """The same position when all offsets are renumbered."""
-        opened = {s: Open(line.offset + by, line.skip) for s, line in self.open.items()}
-        return Position(self.sequence + by, opened)
+    def moved(self, records: int, size_bytes: int = 0) -> Position:
+        """The same position when all numbers and offsets are renumbered."""
+        opened = {
+            s: Open(line.sequence + records, line.skip, _plus(line.offset, size_bytes))
+            for s, line in self.open.items()
+        }
+        return Position(self.sequence + records, opened, _plus(self.offset, size_bytes))
+
+
+def _plus(offset: int | None, by: int) -> int | None:
+    return None if offset is None else offset + by
 
 
 class Line(NamedTuple):
@@ -52,7 +77,7 @@ class Line(NamedTuple):
         at_ns: timestamp of its first record.
         content: bytes, without those delivered before.
         complete: whether the line ends here; otherwise more of it follows.
-        offset: whole-log offset of its first record.
+        first: its first record; perhaps without content.
         skip: bytes of the line that were delivered before `content`.
     """
 
@@ -60,15 +85,15 @@ class Line(NamedTuple):
     at_ns: int
     content: bytes
     complete: bool
-    offset: int
+    first: Record
     skip: int
 
 
 class _Pieces:
     """What is held of one stream's unfinished line."""
 
-    def __init__(self, offset: int, skip: int) -> None:
-        self.offset, self.skip = offset, skip
+    def __init__(self, first: Record, skip: int) -> None:
+        self.first, self.skip = first, skip
         self.drop = skip  # bytes that are read again and were delivered before
         self.at_ns = 0
         self.parts: list[bytes] = []
@@ -85,6 +110,10 @@ class _Pieces:
         self.parts.append(content)
         self.held += len(content)
 
+    def opened(self) -> Open:
+        """Return what a cursor says of it."""
+        return Open(self.first.sequence, self.skip, self.first.known_offset)
+
 
 class Assembler:
     """Turns records, read from `position.start` on, into lines.
@@ -95,49 +124,60 @@ class Assembler:
     """
 
     def __init__(self, position: Position, line_max_bytes: int) -> None:
-        self._sequence = position.sequence
+        self._resume = position
+        self._delivered = position.sequence
         self._max = line_max_bytes
-        self._open = {s.encode(): _Pieces(*line) for s, line in position.open.items()}
+        self._open = {
+            s.encode(): _Pieces(_placeholder(s.encode(), line.sequence, line.offset), line.skip)
+            for s, line in position.open.items()
+        }
 
     def feed(self, record: Record) -> Line | None:
         """Take the next record and return the line that it completes, if it does."""
         pieces = self._open.get(record.stream)
-        if record.offset < self._sequence:
-            if pieces is None or record.offset < pieces.offset:
-                return None  # delivered before the resume
-        else:
-            self._sequence = record.end
+        if record.sequence < self._delivered and (
+            pieces is None or record.sequence < pieces.first.sequence
+        ):
+            return None  # delivered before the resume
         if pieces is None:
             if record.final:
-                return Line(record, record.at_ns, record.content, True, record.offset, 0)
-            pieces = self._open[record.stream] = _Pieces(record.offset, 0)
+                return Line(record, record.at_ns, record.content, True, record, 0)
+            pieces = self._open[record.stream] = _Pieces(record._replace(content=b""), 0)
         pieces.add(record)
         return self._emit(record, pieces) if record.final or pieces.held > self._max else None
 
-    def drain(self) -> list[Line]:
-        """The log has ended: return the unfinished lines as if they ended here."""
-        end = self._sequence
+    def drain(self, end: Start) -> list[Line]:
+        """The log has ended at `end`: return the unfinished lines as if they ended here."""
         lines = []
-        for stream, pieces in sorted(self._open.items(), key=lambda item: item[1].offset):
-            nothing = Record(end, end, stream, True, pieces.at_ns, b"")
+        for stream, pieces in sorted(self._open.items(), key=lambda item: item[1].first.sequence):
+            nothing = _placeholder(stream, *end)._replace(final=True, at_ns=pieces.at_ns)
             lines.append(self._emit(nothing, pieces))
         return lines
 
+    def renumber(self, records: int) -> None:
+        """All records so far, and the following ones, have numbers that are so much higher."""
+        self._resume, self._delivered = self._resume.moved(records), self._delivered + records
+        for pieces in self._open.values():
+            pieces.first = pieces.first._replace(sequence=pieces.first.sequence + records)
+
     def before(self, line: Line, delivered: int = 0) -> Position:
         """Where to resume when only `delivered` bytes of `line`, the last one fed, were sent."""
-        opened = {s.decode(): Open(p.offset, p.skip) for s, p in self._open.items()}
-        opened.pop(line.record.stream.decode(), None)
+        record, first = line.record, line.first
+        opened = {s.decode(): p.opened() for s, p in self._open.items()}
+        opened.pop(record.stream.decode(), None)
         skip = line.skip + delivered
-        if skip or line.offset < line.record.offset:
-            opened[line.record.stream.decode()] = Open(line.offset, skip)
-        return Position(line.record.offset, opened)
+        if skip or first.sequence < record.sequence:
+            opened[record.stream.decode()] = Open(first.sequence, skip, first.known_offset)
+        return Position(record.sequence, opened, record.known_offset)
 
-    def after(self) -> Position:
-        """Where to resume when every line so far was sent."""
+    def after(self, following: Start) -> Position:
+        """Where to resume when every line so far was sent; `following` is the next record."""
+        sequence, offset = following
+        if sequence < self._delivered:  # what was delivered before is still being read again
+            sequence, offset = self._delivered, self._resume.offset
         if not self._open:
-            return Position(self._sequence)
-        opened = {s.decode(): Open(p.offset, p.skip) for s, p in self._open.items()}
-        return Position(self._sequence, opened)
+            return Position(sequence, {}, offset)
+        return Position(sequence, {s.decode(): p.opened() for s, p in self._open.items()}, offset)
 
     def _emit(self, record: Record, pieces: _Pieces) -> Line:
         content, skip = b"".join(pieces.parts), pieces.skip
@@ -147,7 +187,12 @@ class Assembler:
             keep = complete_utf8(content)
             content, rest = content[:keep], content[keep:]
             pieces.parts, pieces.held, pieces.skip = [rest], len(rest), skip + keep
-        return Line(record, pieces.at_ns, content, record.final, pieces.offset, skip)
+        return Line(record, pieces.at_ns, content, record.final, pieces.first, skip)
+
+
+def _placeholder(stream: bytes, sequence: int, offset: int | None) -> Record:
+    at = NO_OFFSET if offset is None else offset
+    return Record(at, at, stream, False, 0, b"", sequence)
 
 
 def cut_utf8(data: bytes, limit: int) -> int:

@@ -112,10 +112,10 @@ def test_cuts_do_not_change_how_invalid_bytes_are_shown(raw, limit):
 # Cursors and options
 
 offsets = st.integers(0, 2**62)
+places = st.none() | offsets
+opened = st.builds(Open, offsets, offsets, places)
 positions = st.builds(
-    Position,
-    offsets,
-    st.dictionaries(st.sampled_from(["stdout", "stderr"]), st.builds(Open, offsets, offsets)),
+    Position, offsets, st.dictionaries(st.sampled_from(["stdout", "stderr"]), opened), places
 )
 
 
@@ -137,7 +137,12 @@ def test_foreign_cursors_are_refused_with_one_error(data):
 
 @pytest.mark.parametrize(
     "data",
-    [b'["u","c",0,-1,{},"",0]', b'["u","c",true,1,{},"",0]', b'["u","c",0,1,{"a":[1]},"",0]'],
+    [
+        b'["u","c",0,-1,0,{},"",0,0,1]',
+        b'["u","c",true,1,0,{},"",0,0,1]',
+        b'["u","c",0,1,"0",{},"",0,0,1]',
+        b'["u","c",0,1,0,{"a":[1]},"",0,0,1]',
+    ],
 )
 def test_numbers_of_cursors_are_checked(data):
     with pytest.raises(BadCursor):

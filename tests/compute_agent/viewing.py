@@ -9,7 +9,8 @@ from compute_agent.logs import batch
 from compute_agent.logs.cursor import Cursor
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.logs.options import TailOptions
-from compute_agent.logs.tail import Source, Tail
+from compute_agent.logs.source import Source
+from compute_agent.logs.tail import Tail
 from compute_agent.settings import LogLimits
 
 ALL = TailOptions()
