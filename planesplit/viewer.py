@@ -83,7 +83,7 @@ class Viewer:
         *,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._client, self._control_url, self._place = client, control_url, place
+        self.client, self.place, self._control_url = client, place, control_url
         self._now_s = now_s
 
     async def run(self, container: Container, name: str = "", *, cluster: str = "") -> str:
@@ -100,7 +100,7 @@ class Viewer:
         if name:
             request.run_id.CopyFrom(self._run_id(name))
         else:
-            place = self._place
+            place = self.place
             request.project_id.organization, request.project_id.name = place.org, place.project
             request.project_id.domain = place.domain
         template = request.task_spec.task_template
@@ -160,7 +160,7 @@ class Viewer:
 
     async def runs(self) -> list[RunStatus]:
         """Return the newest runs of the default project, at most 100."""
-        place = self._place
+        place = self.place
         request = run_service_pb2.ListRunsRequest()
         request.request.limit = PAGE_RUNS
         request.project_id.organization, request.project_id.name = place.org, place.project
@@ -222,38 +222,47 @@ class Viewer:
         self, run: str, attempt: int, headers: Mapping[str, str]
     ) -> AsyncIterator[AsyncIterator[dataproxy.TailLogsResponse]]:
         request = dataproxy.TailLogsRequest(action_id=self._action_id(run), attempt=attempt)
-        url = await self._endpoint(cluster_pb2.SelectClusterRequest.OPERATION_TAIL_LOGS, run)
-        answers = self._client.stream(url + TAIL_LOGS, request, dataproxy.TailLogsResponse, headers)
+        url = await self.endpoint(cluster_pb2.SelectClusterRequest.OPERATION_TAIL_LOGS, run)
+        answers = self.client.stream(url + TAIL_LOGS, request, dataproxy.TailLogsResponse, headers)
         async with answers as messages:
             yield messages
 
-    async def _endpoint(
-        self, operation: cluster_pb2.SelectClusterRequest.Operation.ValueType, run: str
+    async def endpoint(
+        self, operation: cluster_pb2.SelectClusterRequest.Operation.ValueType, run: str = ""
     ) -> str:
-        """Return the base URL that serves an operation; the control plane decides."""
-        request = cluster_pb2.SelectClusterRequest(
-            operation=operation, action_id=self._action_id(run)
-        )
-        answer = await self._client.unary(
+        """Return the base URL that serves an operation; the control plane decides.
+
+        Args:
+            operation: what is to be done.
+            run: of the default project, which is asked for as a whole if this is empty.
+        """
+        request = cluster_pb2.SelectClusterRequest(operation=operation)
+        if run:
+            request.action_id.CopyFrom(self._action_id(run))
+        else:
+            project = request.project_id
+            project.organization, project.name = self.place.org, self.place.project
+            project.domain = self.place.domain
+        answer = await self.client.unary(
             self._control_url + SELECT_CLUSTER, request, cluster_pb2.SelectClusterResponse
         )
         return answer.cluster_endpoint.rstrip("/") or self._control_url
 
     async def _call(self, method: str, request: Message, answer: type[M]) -> M:
         url = f"{self._control_url}{RUN_SERVICE}/{method}"
-        return await self._client.unary(url, request, answer)
+        return await self.client.unary(url, request, answer)
 
     def _watch(
         self, run: str
     ) -> AbstractAsyncContextManager[AsyncIterator[run_service_pb2.WatchActionDetailsResponse]]:
-        return self._client.stream(
+        return self.client.stream(
             f"{self._control_url}{RUN_SERVICE}/WatchActionDetails",
             run_service_pb2.WatchActionDetailsRequest(action_id=self._action_id(run)),
             run_service_pb2.WatchActionDetailsResponse,
         )
 
     def _run_id(self, run: str) -> identifier_pb2.RunIdentifier:
-        place = self._place
+        place = self.place
         return identifier_pb2.RunIdentifier(
             org=place.org, project=place.project, domain=place.domain, name=run
         )
