@@ -178,6 +178,9 @@ class AgentSettings:
     drain_s: float = setting(
         5.0, low=0.0, high=120.0, why="calls under way may finish; tails resume after a restart"
     )
+    access_wait_s: float = setting(
+        5.0, low=0.0, high=30.0, why="a restarted agent is told the roles within a second"
+    )
     request_max_bytes: int = setting(
         1_048_576, low=1_024, high=16_777_216, why="largest request message; an assignment is small"
     )

@@ -13,20 +13,28 @@ from compute_agent.agent import Agent, Chance, Sources
 from compute_agent.attempts import Attempt
 from compute_agent.pods import Change, ClusterError, Pod, PodSpec, WatchExpired
 from compute_agent.settings import AgentSettings
-from tunnel.capabilities import TAIL_LOGS
+from tunnel.capabilities import CAPABILITIES, PUT_ACCESS, TAIL_LOGS
 from tunnel.errors import AuthRefused, Code, TransportClosed
 from tunnel.events import Closed, Data, End, Head, Mark, Reset
 from tunnel.exchange import RequestHead, ResponseHead, Scope
 from tunnel.hello import Hello
 from tunnel.journal import Journal
 from tunnel.memory import MemoryLink, memory_transport_pair
-from tunnel.messages.planesplit_v1_pb2 import ReportRequest, ReportResponse
+from tunnel.messages.planesplit_v1_pb2 import (
+    AccessRequest,
+    Binding,
+    ReportRequest,
+    ReportResponse,
+)
 from tunnel.payload import Payload
 from tunnel.session import Session
 from tunnel.settings import TunnelSettings
 from tunnel.stream import Stream
 
 SCOPE = Scope("acme", "proj", "dev", "c1")
+CLUSTER_SCOPE = Scope("acme", "-", "-", "c1")
+PROTO = (("content-type", "application/proto"),)
+CONTROLS = frozenset(c.path for c in CAPABILITIES.values() if c.opened_by == "control")
 ATTEMPT = Attempt("acme", "proj", "dev", "run1", "a0", 1)
 
 
@@ -48,6 +56,8 @@ class FakeRelay:
         self.refuse: Code | None = None
         self.reports: list[ReportRequest] = []
         self.answer_reports = True
+        self.roles = {"alice": "Admin"}
+        self.version = 0
         self._changed = trio.Event()
 
     async def dial(self):
@@ -71,8 +81,27 @@ class FakeRelay:
         self.change()
 
     def started(self, session: Session) -> None:
+        self.nursery.start_soon(self._welcome, session)
+
+    async def _welcome(self, session: Session) -> None:
+        """Push the roles, as the control plane does when a tunnel comes up."""
+        if self.roles:
+            await self.push(session)
         self.sessions.append(session)
         self.change()
+
+    async def push(self, session: Session, **changes) -> Call:
+        self.version += 1
+        bindings = [
+            Binding(subject=subject, role=role, org="acme", project="*", domain="*")
+            for subject, role in self.roles.items()
+        ]
+        made = {"version": self.version, "jwks": '{"keys":[]}', "bindings": bindings, **changes}
+        head = RequestHead("POST", PUT_ACCESS, CLUSTER_SCOPE, "control", PROTO)
+        stream = session.open(head)
+        await stream.send(AccessRequest(**made).SerializeToString())
+        stream.end()
+        return await Call(stream).finish()
 
     def _judge(self, hello: Hello, token: Payload) -> float:
         self.tokens.append(token.reveal())
@@ -113,12 +142,15 @@ class FakeRelay:
     async def open(self, path: str, body: bytes, *, scope=SCOPE, headers=(), cursor=b"") -> Call:
         session = await self.connected()
         headers = (("content-type", "application/proto"), *headers)
-        stream = session.open(RequestHead("POST", path, scope, "alice", headers), cursor)
+        caller = "control" if path in CONTROLS else "alice"
+        stream = session.open(RequestHead("POST", path, scope, caller, headers), cursor)
         await stream.send(body)
         stream.end()
         return Call(stream)
 
-    async def tail(self, *, attempt=ATTEMPT, scope=SCOPE, headers=(), cursor=b"") -> Call:
+    async def tail(
+        self, *, attempt=ATTEMPT, scope=SCOPE, headers=(), cursor=b"", subject="alice"
+    ) -> Call:
         request = TailLogsRequest(attempt=attempt.attempt)
         run = request.action_id.run
         run.org, run.project, run.domain, run.name = (
@@ -130,7 +162,7 @@ class FakeRelay:
         request.action_id.name = attempt.action
         session = await self.connected()
         headers = (("content-type", "application/connect+proto"), *headers)
-        stream = session.open(RequestHead("POST", TAIL_LOGS, scope, "alice", headers), cursor)
+        stream = session.open(RequestHead("POST", TAIL_LOGS, scope, subject, headers), cursor)
         await stream.send(envelope(request.SerializeToString()))
         stream.end()
         return Call(stream)
