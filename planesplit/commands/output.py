@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-MAX_QUEUED_CHARS = 1_048_576  # a reader that stalls holds so much of us, then we stop reading too
+MAX_QUEUED_BYTES = 1_048_576  # a reader that stalls holds so much of us, then we stop reading too
 STDOUT = 1
 
 # On a terminal, what a log prints may set colours and nothing else: no cursor, title or clipboard.
@@ -35,9 +35,17 @@ def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def as_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Format rows for people: columns as wide as their widest value, no colour, no truncation."""
-    cells = [[column.upper() for column in columns]]
+def as_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], headers: Sequence[str] = ()
+) -> str:
+    """Format rows for people: columns as wide as their widest value, no colour, no truncation.
+
+    Args:
+        rows: values by column.
+        columns: what is shown, in order.
+        headers: above them; the columns' names in capitals if not given.
+    """
+    cells = [list(headers) or [column.upper() for column in columns]]
     cells += [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     lines = ("   ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
@@ -57,19 +65,20 @@ class Output:
     """Writes to stdout from a thread, in order, as much at once as has come together."""
 
     def __init__(self) -> None:
-        self._queued: list[str] = []
+        self._queued: list[bytes] = []
         self._size = 0
         self._more, self._room = trio.Event(), trio.Event()
         self._closed = False
         self.terminal = os.isatty(STDOUT)
 
-    async def write(self, text: str) -> None:
-        """Queue text; waits while more than 1 MiB is unwritten."""
-        while self._size > MAX_QUEUED_CHARS:
+    async def write(self, what: str | bytes) -> None:
+        """Queue text or bytes; waits while more than 1 MiB is unwritten."""
+        while self._size > MAX_QUEUED_BYTES:
             self._room = trio.Event()
             await self._room.wait()
-        self._queued.append(text)
-        self._size += len(text)
+        data = what.encode() if isinstance(what, str) else what
+        self._queued.append(data)
+        self._size += len(data)
         self._more.set()
 
     async def run(self) -> None:
@@ -82,11 +91,11 @@ class Output:
             if not self._queued:
                 self._more = trio.Event()
                 await self._more.wait()
-            text = "".join(self._queued)
+            data = b"".join(self._queued)
             self._queued.clear()
             self._size = 0
             self._room.set()
-            await trio.to_thread.run_sync(_write_all, text.encode(), abandon_on_cancel=True)
+            await trio.to_thread.run_sync(_write_all, data, abandon_on_cancel=True)
 
     def close(self) -> None:
         """Nothing more comes."""
