@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 import trio
 
 from compute_agent.agent import Agent, Sources
+from compute_agent.data_endpoint.endpoint import DataEndpoint, check_address
 from compute_agent.dial import LOOPBACK, Dialer
 from compute_agent.kubernetes import Kubernetes
 from compute_agent.objects.objects import Objects
 from compute_agent.settings import AgentSettings
 from compute_agent.token import NoToken, TokenFile, TokenSource
 from tunnel.errors import Code
+from tunnel.http.server import open_listener
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
 from tunnel.settings import SettingError, load
@@ -51,12 +53,43 @@ async def _run(
     agent = Agent(settings, dial=dialer, sources=sources, journal=journal)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, agent, journal)
-        announce(org=settings.org, cluster=settings.cluster, slot=settings.slot)
+        data_port = await _open_data_endpoint(agent, settings, objects, journal, nursery)
+        announce(
+            org=settings.org, cluster=settings.cluster, slot=settings.slot, data_port=data_port
+        )
         code = await agent.run()
         nursery.cancel_scope.cancel()
     with trio.move_on_after(settings.kubernetes.request_s):
         await cluster.aclose()
     return REPLACED_EXIT if code is Code.REPLACED else 0
+
+
+async def _open_data_endpoint(
+    agent: Agent,
+    settings: AgentSettings,
+    objects: Objects | None,
+    journal: Journal,
+    nursery: trio.Nursery,
+) -> int:
+    """Listen for viewers in the customer's network; return the port, 0 without an endpoint."""
+    data = settings.data_endpoint
+    if data is None:
+        return 0
+    check_address(data, insecure=settings.tls is None)
+    endpoint = DataEndpoint(
+        settings.org,
+        data,
+        objects=objects,
+        access=agent.access,
+        store=agent.store,
+        tunnel_rows=agent.rows,
+        journal=journal,
+    )
+    listener = await open_listener(data.host, data.port)
+    port = int(listener.socket.getsockname()[1])
+    agent.data_url = endpoint.url(port)
+    nursery.start_soon(endpoint.run, listener)
+    return port
 
 
 async def _stop_on_signal(agent: Agent, journal: Journal) -> None:

@@ -138,6 +138,7 @@ class Agent:
             rows=self.rows,
             gate=Gate(self.access, settings.access_wait_s),
         )
+        self.data_url = ""  # of the customer's data endpoint, as viewers reach it
         self._calls = 0
         self._call_ended = trio.Event()
         self._stopping = trio.Event()

@@ -7,9 +7,7 @@ learns whether another's object exists. A URL is a credential: it is in the answ
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import Mapping
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
@@ -23,8 +21,8 @@ from compute_agent.exchange import authorised_attempt, check_scope
 from compute_agent.objects.keys import BadPlace, Place, Workspace
 from compute_agent.objects.objects import Objects
 from compute_agent.objects.records import Record, place_in
-from compute_agent.objects.signer import CannotSign, Identity, Signed, Verb
-from compute_agent.objects.store import StoreError, StoreRefused
+from compute_agent.objects.rpc import answering
+from compute_agent.objects.signer import Identity, Signed
 from tunnel.messages import planesplit_v1_pb2 as wire
 from tunnel.messages.rpc import Context
 
@@ -32,15 +30,6 @@ REPORT = "report.html"
 MD5_BYTES = 16
 MD5_METADATA = "x-amz-meta-flytecontentmd5"  # where flyte keeps a bundle's digest
 NANOS = 1_000_000_000
-
-
-class Wanted(NamedTuple):
-    """One URL to make."""
-
-    identity: Identity
-    verb: Verb
-    place: Place
-    ttl_s: int
 
 
 class ObjectService:
@@ -61,7 +50,7 @@ class ObjectService:
         _check_md5(request.content_md5)
         objects, root = self._objects(), request.filename_root or request.content_md5.hex()
         ttl_s = self._ttl(_seconds(request.expires_in))
-        async with _mapped():
+        async with answering():
             place = objects.layout.upload(workspace, root, request.filename)
             headers = _upload_headers(request.content_md5, request.content_length or None)
             if request.add_content_md5_metadata:
@@ -86,7 +75,7 @@ class ObjectService:
         elif source == "task_id" and kind == dataproxy.ARTIFACT_TYPE_CODE_BUNDLE:
             task = request.task_id
             workspace = _workspace(task.org, task.project, task.domain)
-            async with _mapped():
+            async with answering():
                 records = self._objects().records
                 record = await records.of_task(workspace, task.name, task.version)
             signed = await self._bundle(workspace, record, ttl_s)
@@ -131,7 +120,7 @@ class ObjectService:
         _check_md5(request.content_md5)
         place = self._place(workspace, request.uri)
         headers = _upload_headers(request.content_md5, request.content_length)
-        async with _mapped():
+        async with answering():
             return _answer(await self._upload(place, ttl_s, request.content_md5, headers))
 
     async def _artifact(self, attempt: Attempt, kind: int, ttl_s: int) -> Signed:
@@ -139,7 +128,7 @@ class ObjectService:
         if kind == dataproxy.ARTIFACT_TYPE_REPORT:
             return await self._download(self._objects().layout.of(attempt, REPORT), ttl_s)
         if kind == dataproxy.ARTIFACT_TYPE_CODE_BUNDLE:
-            async with _mapped():
+            async with answering():
                 record = await self._objects().records.of(attempt)
             return await self._bundle(workspace, record, ttl_s)
         raise _invalid("artifact_type must be a report or a code bundle")
@@ -155,7 +144,7 @@ class ObjectService:
         objects = self._objects()
         bundles = place.bucket == objects.layout.bundles
         identity = Identity.EXECUTOR if bundles else Identity.PROXY_SYSTEM
-        async with _mapped():
+        async with answering():
             if await objects.store.head(identity, place) is None:
                 raise ConnectError(Code.NOT_FOUND, "there is no such object")
             return objects.signer.url(identity, "GET", place, ttl_s)
@@ -194,19 +183,6 @@ _ARTIFACTS: dict[int, int] = {
     wire.ARTIFACT_CODE_BUNDLE: dataproxy.ARTIFACT_TYPE_CODE_BUNDLE,
     wire.ARTIFACT_REPORT: dataproxy.ARTIFACT_TYPE_REPORT,
 }
-
-
-@asynccontextmanager
-async def _mapped() -> AsyncIterator[None]:
-    """Turn the store's errors into what a caller may be told."""
-    try:
-        yield
-    except BadPlace as error:
-        raise _invalid(str(error)) from None
-    except StoreRefused as error:
-        raise ConnectError(Code.FAILED_PRECONDITION, str(error)) from None
-    except (StoreError, CannotSign) as error:
-        raise ConnectError(Code.UNAVAILABLE, str(error)) from None
 
 
 def _invalid(text: str) -> ConnectError:
