@@ -19,8 +19,6 @@ from planesplit.viewer import Viewer, open_viewer
 from tunnel.messages.planesplit_v1_pb2 import NamedQuery, QueryColumn
 
 BATCH_ROWS = 1_000  # of a table: so many are held and aligned together
-    1_000  # of a table, which make its columns' widths; what follows is printed as it comes
-)
 MAX_POINTS = 200_000  # of a chart: what is beyond is not drawn
 MAX_SERIES = 12  # of a chart
 TIME = "time"
