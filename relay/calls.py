@@ -25,6 +25,7 @@ class Call:
         head: what is opened in the tunnel.
         capability: what may be done with it.
         permitted: whether policy still allows it.
+        clusters: who is asked when the scope names no single cluster.
         uploaded: whether the whole request went into the tunnel.
     """
 
@@ -33,6 +34,7 @@ class Call:
     head: RequestHead
     capability: Capability
     permitted: Callable[[], bool]
+    clusters: tuple[str, ...] = ()
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     error: ConnectError | None = None
     uploaded: bool = False

@@ -24,6 +24,7 @@ class ConnectCode(enum.StrEnum):
     INVALID_ARGUMENT = "invalid_argument"
     DEADLINE_EXCEEDED = "deadline_exceeded"
     NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
     PERMISSION_DENIED = "permission_denied"
     RESOURCE_EXHAUSTED = "resource_exhausted"
     FAILED_PRECONDITION = "failed_precondition"
@@ -40,6 +41,7 @@ HTTP_STATUS = {
     ConnectCode.INVALID_ARGUMENT: 400,
     ConnectCode.DEADLINE_EXCEEDED: 504,
     ConnectCode.NOT_FOUND: 404,
+    ConnectCode.ALREADY_EXISTS: 409,
     ConnectCode.PERMISSION_DENIED: 403,
     ConnectCode.RESOURCE_EXHAUSTED: 429,
     ConnectCode.FAILED_PRECONDITION: 400,
@@ -101,6 +103,27 @@ def streaming_type(content_type: str) -> str:
 def empty_message(content_type: str) -> bytes:
     """Return a message with no fields set for a streaming content type: keeps a client patient."""
     return envelope(0, _EMPTY[content_type])
+
+
+# The other way round, for an answer whose body nobody looks into. Where several codes share a
+# status, the one that a unary call of ours gives.
+_BY_STATUS = {
+    400: ConnectCode.INVALID_ARGUMENT,
+    401: ConnectCode.UNAUTHENTICATED,
+    403: ConnectCode.PERMISSION_DENIED,
+    404: ConnectCode.NOT_FOUND,
+    409: ConnectCode.ALREADY_EXISTS,
+    429: ConnectCode.RESOURCE_EXHAUSTED,
+    499: ConnectCode.CANCELED,
+    501: ConnectCode.UNIMPLEMENTED,
+    503: ConnectCode.UNAVAILABLE,
+    504: ConnectCode.DEADLINE_EXCEEDED,
+}
+
+
+def from_status(status: int) -> ConnectCode:
+    """Return the code that a Connect server means by an HTTP status."""
+    return _BY_STATUS.get(status, ConnectCode.INTERNAL)
 
 
 _RESETS: dict[Code, tuple[ConnectCode, str]] = {

@@ -10,6 +10,7 @@ from relay.calls import Call
 from relay.connect_errors import ConnectCode, ConnectError, from_reset
 from relay.core import Core
 from relay.downlink import Downlink
+from relay.fan_out import FanOut, content_type
 from relay.http1 import GONE, Stalled
 from relay.http_head import BadRequest
 from relay.metrics import Reason
@@ -59,7 +60,9 @@ class Coupler:
         with call.scope:
             async with trio.open_nursery() as nursery:
                 try:
-                    if call.capability.resumable:
+                    if call.clusters:
+                        await self._everywhere(call, nursery)
+                    elif call.capability.resumable:
                         await self._resumable(call, downlink, nursery)
                     else:
                         await self._direct(call, downlink, nursery)
@@ -82,6 +85,16 @@ class Coupler:
             call, body, downlink, self._core.registry, self._core.settings, self._core.metrics
         )
         await resumable.run()
+
+    async def _everywhere(self, call: Call, nursery: trio.Nursery) -> None:
+        """To every cluster of the organisation, each once; the request is let go of at the end."""
+        core = self._core
+        body = await call.http.whole_body(core.settings.fan_out_request_bytes)
+        core.metrics.carried(call.capability.row, "up", len(body))
+        nursery.start_soon(self._watch, call)
+        answer = await FanOut(call.head, call.clusters, core.registry, core.settings).run(body)
+        await call.http.answer(200, (("content-type", content_type(call.head)),), answer)
+        core.metrics.carried(call.capability.row, "down", len(answer))
 
     async def _direct(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
         """Never kept, never replayed: a write must not happen twice."""

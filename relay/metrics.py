@@ -50,6 +50,7 @@ class Reason(enum.StrEnum):
     TUNNEL_LOST = "tunnel_lost"
     HOLD_EXPIRED = "hold_expired"
     CONTROL_ABSENT = "control_absent"
+    FAN_OUT = "fan_out"
 
 
 LISTENERS = ("viewer", "agent", "control", "ops")

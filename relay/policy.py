@@ -80,6 +80,10 @@ class Policy:
         """Whether `subject` holds `permission` in `scope`."""
         return any(b.grants(scope, permission) for b in self.bindings.get(subject, ()))
 
+    def clusters_of(self, org: str) -> tuple[str, ...]:
+        """The enabled clusters of an organisation, by name."""
+        return tuple(sorted(cluster for owner, cluster in self.clusters if owner == org))
+
     def is_revoked(self, subject: str, issued_at: float) -> bool:
         """Whether a token of `subject` issued at that epoch second is void."""
         return issued_at < self.revoked.get(subject, 0.0)
@@ -143,4 +147,7 @@ def _bindings(entries: list[dict[str, Any]]) -> dict[str, tuple[Binding, ...]]:
 
 def _clusters(entries: list[dict[str, Any]]) -> frozenset[tuple[str, str]]:
     enabled = (entry for entry in entries if entry.get("enabled", True) is True)
-    return frozenset((_text(entry["org"]), _text(entry["cluster"])) for entry in enabled)
+    found = frozenset((_text(entry["org"]), _text(entry["cluster"])) for entry in enabled)
+    if any(NONE in names for names in found):
+        raise ValueError  # `-` stands for all of them
+    return found

@@ -34,6 +34,24 @@ class RelaySettings:
         high=65_536,
         why="body of a resumable request, kept for replay; a tail's request is < 1 KiB",
     )
+    fan_out_request_bytes: int = setting(
+        131_072,
+        low=1_024,
+        high=1_048_576,
+        why="body of a call to every cluster, kept until all have it; a secret has up to 64 KiB",
+    )
+    fan_out_answer_bytes: int = setting(
+        4_194_304,
+        low=1_024,
+        high=67_108_864,
+        why="answers of all clusters together; what a Connect client reads by default",
+    )
+    fan_out_s: float = setting(
+        30.0, low=0.1, high=600.0, why="until every cluster has answered a call to all of them"
+    )
+    max_fan_out: int = setting(
+        64, low=1, high=1_024, why="clusters that one call may reach; bounds streams and message"
+    )
     max_unit_bytes: int = setting(
         65_536,
         low=65_536,

@@ -10,12 +10,13 @@ from relay.connect_errors import ConnectCode, ConnectError, streaming_type
 from relay.core import Core
 from relay.coupling import Coupler
 from relay.downlink import answer_error
+from relay.fan_out import check_request
 from relay.http1 import Http1
 from relay.http_head import Request
 from relay.metrics import Reason
 from relay.policy import Policy, PolicyHolder
 from tunnel.capabilities import Capability, Opener
-from tunnel.exchange import REQUEST_HEADERS, Headers, RequestHead, Scope, allowed
+from tunnel.exchange import NONE, REQUEST_HEADERS, Headers, RequestHead, Scope, allowed
 
 
 class ViewerSide:
@@ -47,7 +48,9 @@ class ViewerSide:
             # One text for what does not exist and for what the caller may not see.
             text = "there is no such scope, or no right in it"
             raise ConnectError(ConnectCode.PERMISSION_DENIED, Reason.FORBIDDEN, text)
-        check_cluster(policy, scope)
+        everywhere = capability.fan_out and scope.cluster == NONE
+        if not everywhere:
+            check_cluster(policy, scope)
         head = RequestHead(
             request.method,
             capability.path,
@@ -55,12 +58,28 @@ class ViewerSide:
             caller.subject,
             crossing(request, REQUEST_HEADERS),
         )
+        clusters = self._clusters(policy, head, capability) if everywhere else ()
 
         def permitted() -> bool:
             policy = self._core.policy.current
             return policy is not None and _permitted(policy, caller, scope, capability)
 
-        return Call(http, request, head, capability, permitted)
+        return Call(http, request, head, capability, permitted, clusters)
+
+    def _clusters(
+        self, policy: Policy, head: RequestHead, capability: Capability
+    ) -> tuple[str, ...]:
+        """Everybody whom a call to all clusters reaches."""
+        check_request(head, capability.permission)
+        clusters = policy.clusters_of(head.scope.org)
+        if not clusters:
+            text = "this organisation has no enabled cluster"
+            raise ConnectError(ConnectCode.NOT_FOUND, Reason.UNKNOWN_CLUSTER, text)
+        limit = self._core.settings.max_fan_out
+        if len(clusters) > limit:
+            text = f"at most {limit} clusters are asked at a time; name one"
+            raise ConnectError(ConnectCode.FAILED_PRECONDITION, Reason.FAN_OUT, text)
+        return clusters
 
 
 def current(holder: PolicyHolder) -> Policy:
