@@ -16,6 +16,7 @@ from customer_stub.kubernetes.access import read_tokens
 from customer_stub.kubernetes.api import KubernetesApp
 from customer_stub.server import App, Endpoint, bind
 from customer_stub.settings import CustomerSettings
+from customer_stub.stores import Stores
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
 from tunnel.settings import load
@@ -38,7 +39,10 @@ def start(config: dict[str, Any]) -> int:
     tokens = read_tokens(settings)
     journal = Journal("customer")
     cluster = Cluster(settings, journal=journal)
-    kubernetes = KubernetesApp(cluster, tokens=tokens, settings=settings, journal=journal)
+    pages = _pages(cluster.stores) if cluster.stores else {}
+    kubernetes = KubernetesApp(
+        cluster, tokens=tokens, settings=settings, journal=journal, pages=pages
+    )
     served: dict[str, Served] = {"port": (bind(settings), kubernetes), **_stores(settings, cluster)}
     ports = {name: endpoint.port for name, (endpoint, _) in served.items()}
     ready = partial(announce, **ports, log_root=os.path.abspath(settings.log_root))
@@ -47,13 +51,27 @@ def start(config: dict[str, Any]) -> int:
 
 
 def _stores(settings: CustomerSettings, cluster: Cluster) -> dict[str, Served]:
-    stores: dict[str, Served] = {}
-    if cluster.objects is not None:
-        stores["objects_port"] = (
-            bind(replace(settings, port=settings.objects_port)),
-            cluster.objects,
-        )
-    return stores
+    """Bind the stores' ports, and tell the node where they are."""
+    if cluster.stores is None:
+        return {}
+    objects = bind(replace(settings, port=settings.objects_port))
+    registry = bind(replace(settings, port=settings.registry_port))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"{'http' if settings.insecure else 'https'}://{host}"
+    cluster.reach_stores(
+        objects_url=f"{base}:{objects.port}", registry_url=f"{base}:{registry.port}"
+    )
+    return {
+        "objects_port": (objects, cluster.stores.objects),
+        "registry_port": (registry, cluster.stores.registry),
+    }
+
+
+def _pages(stores: Stores) -> dict[str, Callable[[], Any]]:
+    return {
+        "/_planesplit/rows": stores.rows_report,
+        "/_planesplit/stores": stores.stores_report,
+    }
 
 
 async def _run(

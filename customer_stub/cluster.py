@@ -19,13 +19,10 @@ from customer_stub.kubernetes.pods import PodApi
 from customer_stub.kubernetes.resources import EVENTS
 from customer_stub.kubernetes.secrets import SecretApi
 from customer_stub.kubernetes.store import ObjectStore
-from customer_stub.objects.app import ObjectsApp
-from customer_stub.objects.settings import read_identities
-from customer_stub.objects.store import ObjectStore as S3Store
 from customer_stub.pods.kubelet import RESTART, Kubelet
 from customer_stub.pods.status import is_terminal
-from customer_stub.rows import DirectRows
 from customer_stub.settings import CustomerSettings
+from customer_stub.stores import Stores
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
 
@@ -42,8 +39,7 @@ class Cluster:
         secrets: create, get, list, replace, delete, watch.
         collections: every resource of the API by its plural name.
         kubelet: runs containers; `produced` tells what they wrote.
-        rows: bytes that went straight to and from the stores.
-        objects: the object store's application; None without a `data_root`.
+        stores: object store and registry; None without a `data_root`.
 
     Args:
         settings: limits and the root of the log directories.
@@ -53,7 +49,7 @@ class Cluster:
         first_version: see `ObjectStore`.
 
     Raises:
-        SettingError: the log root can't be made.
+        SettingError: the log root or the data root can't be used.
     """
 
     def __init__(
@@ -79,19 +75,27 @@ class Cluster:
         others = (NodeApi(store, settings, **made), namespaces, Collection(EVENTS, store, settings))
         self.collections = {c.resource.name: c for c in (self.pods, self.secrets, *others)}
         events = EventRecorder(store, **made, limit=settings.max_events, node=NODE)
-        self.rows = DirectRows()
-        self.objects = self._objects(settings, journal, clock) if settings.data_root else None
+        self.stores = Stores(settings, journal=journal, clock=clock) if settings.data_root else None
         self.kubelet = Kubelet(
             store, settings, events, journal=journal, node=_random_uid(), clock=clock
         )
 
-    def _objects(
-        self, settings: CustomerSettings, journal: Journal, clock: Callable[[], int]
-    ) -> ObjectsApp:
-        root = Path(settings.data_root) / "objects"
-        store = S3Store(root, settings.objects, rows=self.rows, clock=clock)
-        identities = read_identities(settings.objects)
-        return ObjectsApp(store, identities, settings.objects, journal=journal, clock=clock)
+    def reach_stores(
+        self, *, objects_url: str, registry_url: str, registry_transport: Any = None
+    ) -> None:
+        """Tell the node where its stores are served; before `run`, and only if there are any.
+
+        Args:
+            objects_url: goes into the environment of pods.
+            registry_url: where images are pulled from.
+            registry_transport: another way there (httpx), for one-process mode.
+
+        Raises:
+            SettingError: the node can't keep images.
+        """
+        assert self.stores is not None
+        self.kubelet.additions = self.stores.additions(objects_url)
+        self.kubelet.images = self.stores.images(registry_url, transport=registry_transport)
 
     def produced(self, namespace: str, name: str) -> dict[str, Any] | None:
         """Return the account of a pod's output, None if it never ran."""

@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from customer_stub.objects.settings import ObjectsSettings
+from customer_stub.pods.settings import PodsSettings
+from customer_stub.registry.settings import RegistrySettings
 from tunnel.settings import SettingError, setting
 
 
@@ -46,6 +48,8 @@ class CustomerSettings:
     objects_port: int = setting(0, low=0, high=65_535, why="of the object store; 0 as for port")
     registry_port: int = setting(0, low=0, high=65_535, why="of the registry; 0 as for port")
     objects: ObjectsSettings = field(default_factory=ObjectsSettings)
+    registry: RegistrySettings = field(default_factory=RegistrySettings)
+    pods: PodsSettings = field(default_factory=PodsSettings)
     token_file: str = setting(
         "", why='Kubernetes static token file: token,user,uid,"group1,group2" on each line'
     )
@@ -117,6 +121,7 @@ class CustomerSettings:
                 "setting 'token_file' is missing; name a token file, or set insecure = true"
             )
         self.objects.check()
+        self.registry.check()
         return self
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import trio
 
 from customer_stub.produced import Stream
+
+T = TypeVar("T")
 
 SIGTERM_EXIT = 143  # 128 + SIGTERM, what a shell and a container runtime report
 
@@ -73,6 +75,30 @@ class Stop:
         """Ask the container to end within `grace_s` seconds."""
         self.patience.deadline = min(self.patience.deadline, trio.current_time() + grace_s)
         self.requested.set()
+
+    async def unless_requested(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Return the result of work that comes before the container; None if it is stopped first.
+
+        Raises:
+            Exception: what the work raised.
+        """
+        result: T | None = None
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+
+            async def give_up() -> None:
+                await self.requested.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(give_up)
+            try:
+                result = await work()
+            except Exception as error:  # raised again where no group wraps it
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return result
 
 
 class Run(Protocol):

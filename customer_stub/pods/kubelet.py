@@ -18,7 +18,9 @@ from customer_stub.kubernetes.cluster_objects import NODE
 from customer_stub.kubernetes.events import SCHEDULER, EventRecorder
 from customer_stub.kubernetes.store import Expired, Missing, ObjectStore
 from customer_stub.pods import replay, status, workload
-from customer_stub.pods.container import ContainerSpec, Exit, Run, Stop
+from customer_stub.pods.container import SIGTERM_EXIT, ContainerSpec, Exit, Run, Stop
+from customer_stub.pods.environment import Additions
+from customer_stub.pods.images import Image, Images, PullError
 from customer_stub.pods.process import ProcessRunner
 from customer_stub.produced import Produced
 from customer_stub.rotation import LogFile
@@ -28,6 +30,7 @@ from tunnel.journal import Journal
 PODS = "pods"
 RESTART = 0  # restartPolicy is always Never; the log's path still carries the number
 LOG_FAILURE_EXIT = 137  # killed by us: a container whose output can't be kept must not run on
+PULL_FAILURE_EXIT = 128  # as for a container that could not be started
 
 BUILT_IN: dict[str, Run] = {"planesplit/replay": replay.run, "planesplit/workload": workload.run}
 
@@ -36,6 +39,10 @@ Json = dict[str, Any]
 
 class Kubelet:
     """Runs every pod of a store on this machine.
+
+    Attributes:
+        additions: what the customer's side adds to every container.
+        images: those of the cluster's registry; None runs every image as a command.
 
     Args:
         store: where pods come from and their status goes to.
@@ -57,6 +64,8 @@ class Kubelet:
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._store, self._settings, self._journal = store, settings, journal
+        self.additions = Additions()
+        self.images: Images | None = None
         self._events = events
         self._clock = clock
         self._log_root = Path(settings.log_root)
@@ -180,7 +189,7 @@ class Kubelet:
         self._events.normal(pod, "Scheduled", placed, source=SCHEDULER)
         self._report(pod, status.creating)
         try:
-            exit_ = await self._run_container(pod, stop)
+            exit_ = await self._pull_and_run(pod, stop)
         except* OSError:
             exit_ = Exit(LOG_FAILURE_EXIT, "LogFailed", "the container's output could not be kept")
         del self._stops[meta["uid"]]
@@ -194,7 +203,24 @@ class Kubelet:
             self._store.delete(PODS, current["metadata"]["namespace"], current["metadata"]["name"])
         self._start_waiting()
 
-    async def _run_container(self, pod: Json, stop: Stop) -> Exit:
+    async def _pull_and_run(self, pod: Json, stop: Stop) -> Exit:
+        spec = ContainerSpec.from_pod(pod)
+        image: Image | None = None
+        try:
+            if self.images and (reference := self.images.reference(spec.image)):
+                self._events.normal(pod, "Pulling", f'Pulling image "{spec.image}"')
+                image = await stop.unless_requested(partial(self.images.pull, reference))
+                if image is None:
+                    return Exit(SIGTERM_EXIT)
+        except PullError as error:
+            why = str(error)
+            self._report(pod, lambda current: status.waiting(current, "ErrImagePull", why))
+            return Exit(PULL_FAILURE_EXIT, "ErrImagePull", why)
+        return await self._run_container(pod, stop, self.additions.complete(spec, image), image)
+
+    async def _run_container(
+        self, pod: Json, stop: Stop, spec: ContainerSpec, image: Image | None
+    ) -> Exit:
         meta = pod["metadata"]
         produced = Produced()
         self._produced[meta["namespace"], meta["name"]] = (meta["uid"], produced)
@@ -206,12 +232,12 @@ class Kubelet:
         )
         writer = LogWriter(log, produced, clock=self._clock)
         started = partial(self._started, pod)
-        spec = ContainerSpec.from_pod(pod)
         run = BUILT_IN.get(spec.image.partition(":")[0]) or partial(
             self._processes.run, uid=meta["uid"]
         )
         present = f'Container image "{spec.image}" already present on machine'
-        self._events.normal(pod, "Pulled", present)
+        pulled = f'Successfully pulled image "{spec.image}"'
+        self._events.normal(pod, "Pulled", pulled if image else present)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(log.tend)
             try:

@@ -30,6 +30,15 @@ def creating(pod: Mapping[str, Any]) -> Json:
     }
 
 
+def waiting(pod: Mapping[str, Any], reason: str, message: str) -> Json:
+    """Return the status of a pod whose container can't be started, and why."""
+    state = {"waiting": {"reason": reason, "message": message}}
+    return {
+        "phase": "Pending",
+        "containerStatuses": [_container(pod, state, running=False, started=False)],
+    }
+
+
 def running(pod: Mapping[str, Any], *, started: str) -> Json:
     """Return the status of a pod whose container runs since `started`."""
     state = {"running": {"startedAt": started}}
