@@ -18,6 +18,9 @@ from compute_agent.settings import (
     ReportLimits,
 )
 from control_stub.settings import ControlSettings, Limits
+from customer_stub.objects.settings import ObjectsSettings
+from customer_stub.pods.settings import PodsSettings
+from customer_stub.registry.settings import RegistrySettings
 from customer_stub.settings import CustomerSettings
 from planesplit.split.options import SplitOptions
 from relay.settings import RelaySettings
@@ -41,6 +44,9 @@ GROUPS: list[tuple[str, type]] = [
     ("Control plane: `[http]`, agent: `[data_endpoint.http]`", HttpLimits),
     ("Control plane: `[limits]`", Limits),
     ("Customer's infrastructure", CustomerSettings),
+    ("Customer's infrastructure: `[objects]`", ObjectsSettings),
+    ("Customer's infrastructure: `[registry]`", RegistrySettings),
+    ("Customer's infrastructure: `[pods]`", PodsSettings),
     ("A split (`SplitOptions`)", SplitOptions),
 ]
 HEAD = """# Settings
