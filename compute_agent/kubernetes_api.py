@@ -16,6 +16,7 @@ from compute_agent.token import TokenFile, TokenUnreadable
 
 LIST_LIMIT = 500  # objects of one page, as kubectl asks for
 GONE = 410
+JSON = "application/json"
 
 Json = dict[str, Any]
 Tell = Callable[[str, Json], None]
@@ -68,11 +69,13 @@ class KubernetesApi:
         query: Mapping[str, Any] | None = None,
         body: Json | None = None,
         also: tuple[int, ...] = (),
+        accept: str = JSON,
     ) -> tuple[int, Any]:
         """Make one call and return status and answer.
 
         Args:
             also: statuses that are no error.
+            accept: media type of the answer.
 
         Raises:
             ClusterRefused: any other status that says no.
@@ -81,7 +84,7 @@ class KubernetesApi:
         try:
             with trio.fail_after(self._limits.request_s):
                 response = await self._client.request(
-                    method, path, params=query, json=body, headers=self._headers()
+                    method, path, params=query, json=body, headers=self._headers(accept)
                 )
             if not response.is_success and response.status_code not in also:
                 raise ClusterRefused(response.status_code)
@@ -91,7 +94,13 @@ class KubernetesApi:
         except ValueError:
             raise ClusterError("the cluster's API sent something that is not JSON") from None
 
-    async def pages(self, path: str, query: Mapping[str, Any], tell: Callable[[Json], None]) -> str:
+    async def pages(
+        self,
+        path: str,
+        query: Mapping[str, Any],
+        tell: Callable[[Json], None],
+        accept: str = JSON,
+    ) -> str:
         """Tell every object of a list, page by page; return the version to watch from.
 
         Raises:
@@ -99,7 +108,7 @@ class KubernetesApi:
         """
         asked = {"limit": LIST_LIMIT, **query}
         while True:
-            _, value = await self.call("GET", path, query=asked)
+            _, value = await self.call("GET", path, query=asked, accept=accept)
             try:
                 for item in value["items"]:
                     tell(item)
@@ -147,14 +156,14 @@ class KubernetesApi:
             raise ClusterError("the watch broke") from None
         return version
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, accept: str = JSON) -> dict[str, str]:
         if self._token is None:
-            return {}
+            return {"Accept": accept}
         try:
             token = self._token.current().reveal()
         except TokenUnreadable:
             raise ClusterError("the token for the cluster's API cannot be read") from None
-        return {"Authorization": "Bearer " + token.decode("ascii")}
+        return {"Accept": accept, "Authorization": "Bearer " + token.decode("ascii")}
 
 
 def _event(line: str, version: str, tell: Tell) -> str:

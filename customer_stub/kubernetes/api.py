@@ -19,7 +19,7 @@ from customer_stub.kubernetes.request import JSON, Receive, Request, Scope
 from customer_stub.kubernetes.resources import POD_LOG, REVIEWS, REVIEWS_GROUP, discovery
 from customer_stub.kubernetes.secrets import SECRETS, SecretApi
 from customer_stub.kubernetes.status import ApiError
-from customer_stub.kubernetes.table import as_table
+from customer_stub.kubernetes.table import as_metadata, as_table
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal
 
@@ -109,8 +109,8 @@ class KubernetesApp:
             else:
                 with self._requests:
                     code, answer = await self._route(request)
-                if target and request.wants_table:
-                    answer = as_table(target[0], answer)
+                if target:
+                    answer = _shaped(request, target[0], answer)
                 await _respond(send, code, answer)
         except ApiError as error:
             await _respond(send, error.code, error.status())
@@ -218,7 +218,7 @@ class KubernetesApp:
             bookmarks=request.flag("allowWatchBookmarks"),
             selector=request.selector(resource),
         )
-        table = request.wants_table
+        table = request.wants("Table")
         shown = _tabled(resource, events) if table else events
         await _while_connected(lambda: _stream(shown, send), receive)
 
@@ -254,6 +254,15 @@ def _target(path: str) -> tuple[str, str | None, str | None] | None:
     if match := _CLUSTER.fullmatch(path):
         return match["resource"], None, match["name"]
     return None
+
+
+def _shaped(request: Request, resource: str, answer: Any) -> Any:
+    """Return an answer as the client wants it: whole, as a table, or without its content."""
+    if request.wants("Table") and request.method == "GET":
+        return as_table(resource, answer)
+    if request.wants("PartialObjectMetadata"):
+        return as_metadata(answer)
+    return answer
 
 
 def _reviewed(user: User, body: Any) -> Json:

@@ -40,10 +40,9 @@ class Request:
         """Whether this is a GET with watch=true."""
         return self.method == "GET" and self.flag("watch")
 
-    @property
-    def wants_table(self) -> bool:
-        """Whether the client would rather have a Table, as kubectl does."""
-        return self.method == "GET" and "as=Table" in (self.header("accept") or "")
+    def wants(self, form: str) -> bool:
+        """Whether the client would rather have objects in a form of meta.k8s.io, like Table."""
+        return f"as={form}" in (self.header("accept") or "")
 
     def header(self, name: str) -> str | None:
         """Return a header by lower-case name."""

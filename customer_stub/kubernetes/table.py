@@ -1,4 +1,4 @@
-"""Objects as the tables that kubectl prints (meta.k8s.io/v1 Table)."""
+"""Other forms of objects (meta.k8s.io/v1): the tables that kubectl prints, and metadata alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 Json = dict[str, Any]
 Column = tuple[str, Callable[[Json], object]]
 
+META_VERSION = "meta.k8s.io/v1"
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -23,17 +24,31 @@ def as_table(resource: str, answer: Any) -> Any:
     head[0]["format"] = "name"
     return {
         "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
+        "apiVersion": META_VERSION,
         "metadata": answer["metadata"] if "items" in answer else {},
         "columnDefinitions": head,
         "rows": [_row(obj, columns) for obj in objects],
     }
 
 
+def as_metadata(answer: Any) -> Any:
+    """Return an object or a list without anything but metadata; a Status unchanged."""
+    if answer.get("kind") == "Status":
+        return answer
+    if "items" not in answer:
+        return _partial(answer)
+    kind = {"kind": "PartialObjectMetadataList", "apiVersion": META_VERSION}
+    items = [_partial(obj) for obj in answer["items"]]
+    return {**kind, "metadata": answer["metadata"], "items": items}
+
+
+def _partial(obj: Json) -> Json:
+    kind = {"kind": "PartialObjectMetadata", "apiVersion": META_VERSION}
+    return {**kind, "metadata": obj["metadata"]}
+
+
 def _row(obj: Json, columns: tuple[Column, ...]) -> Json:
-    partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
-    cells = [cell(obj) for _, cell in columns]
-    return {"cells": cells, "object": {**partial, "metadata": obj["metadata"]}}
+    return {"cells": [cell(obj) for _, cell in columns], "object": _partial(obj)}
 
 
 def _age(stamp: str) -> str:

@@ -1,0 +1,1 @@
+"""Kubernetes events of a pod, relayed live and kept nowhere."""

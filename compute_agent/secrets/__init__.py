@@ -1,0 +1,1 @@
+"""Secrets, written into the customer's own backend; no call returns a value."""
