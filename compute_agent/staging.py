@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute_agent import templates
 from compute_agent.attempts import Attempt
-from compute_agent.objects.keys import Layout, Workspace
+from compute_agent.objects.keys import Layout, Place, Workspace
 from compute_agent.objects.objects import Objects
 from compute_agent.objects.records import Record, bundle_of, place_in
 from compute_agent.objects.signer import Identity
@@ -44,14 +44,14 @@ class Staging:
         if self._objects is None and (request.inputs_uri or templates.needs_store(words)):
             raise CannotStage("the task needs the object store, which is not configured")
         values = await self._values(attempt, request, words)
-        env = {name: templates.substitute(text, values) for name, text in wanted.env.items()}
         layout = self._objects.layout if self._objects else None
+        env = {name: templates.substitute(text, values) for name, text in wanted.env.items()}
         return PodSpec(
             attempt,
             self._container,
             wanted.image,
             tuple(templates.substitute(word, values) for word in wanted.command),
-            tuple(templates.substitute(word, values) for word in wanted.args),
+            await self._staged(attempt, [templates.substitute(w, values) for w in wanted.args]),
             {**env, **templates.environment(attempt, layout, self._control_endpoint)},
             tuple(SecretWish(s.key, s.env_var, s.mount_path) for s in wanted.secrets),
         )
@@ -71,11 +71,26 @@ class Staging:
         if templates.needs_inputs(words) and not request.inputs_uri:
             place = objects.layout.of(attempt, "inputs.pb")
             await objects.store.put(Identity.EXECUTOR, place, NO_INPUTS, PROTOBUF)
-        record = Record(request.inputs_uri, _bundle(objects.layout, attempt, words))
+        bundle = _bundle(objects.layout, attempt, words)
+        record = Record(request.inputs_uri, bundle.uri if bundle else "")
         if record != Record():
             task = request.task_name, request.task_version
             await objects.records.write(attempt, record, *task)
         return {**values, **templates.places(objects.layout, attempt, inputs)}
+
+    async def _staged(self, attempt: Attempt, args: list[str]) -> tuple[str, ...]:
+        """Return the arguments with a code bundle that pods may read.
+
+        Task pods have no right on the bucket of fast registration (Appendix E); the executor has.
+        """
+        objects = self._objects
+        bundle = _bundle(objects.layout, attempt, tuple(args)) if objects else None
+        if objects is None or bundle is None or bundle.bucket == objects.layout.metadata:
+            return tuple(args)
+        staged = objects.layout.staged(bundle)
+        if not await objects.store.copy(Identity.EXECUTOR, bundle, staged):
+            raise CannotStage("the task's code bundle is not, or no more, in the object store")
+        return tuple(staged.uri if word == bundle.uri else word for word in args)
 
     def _inputs(self, layout: Layout, attempt: Attempt, uri: str) -> str:
         if not uri:
@@ -85,6 +100,5 @@ class Staging:
         return uri
 
 
-def _bundle(layout: Layout, attempt: Attempt, words: tuple[str, ...]) -> str:
-    place = place_in(layout, Workspace.of(attempt), bundle_of(words))
-    return place.uri if place else ""
+def _bundle(layout: Layout, attempt: Attempt, words: tuple[str, ...]) -> Place | None:
+    return place_in(layout, Workspace.of(attempt), bundle_of(words))

@@ -133,6 +133,11 @@ class Layout:
         check_key(key)
         return Place(self.bundles, key)
 
+    def staged(self, bundle: Place) -> Place:
+        """Return where a code bundle is staged for pods, which may read this bucket alone."""
+        org, project, domain, rest = bundle.key.split("/", 3)
+        return Place(self.metadata, f"{org}/{project}/{domain}/bundles/{rest}")
+
     def task(self, workspace: Workspace, name: str, version: str) -> Place:
         """Return the record of a task's version; names of tasks may hold any character."""
         digest = hashlib.sha256(f"{name}\0{version}".encode()).hexdigest()

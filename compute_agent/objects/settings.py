@@ -49,8 +49,14 @@ class ObjectSettings:
     request_s: float = setting(
         10.0, low=0.1, high=120.0, why="one look at the store, or one small object read or written"
     )
+    copy_s: float = setting(
+        300.0,
+        low=1.0,
+        high=3600.0,
+        why="staging of one code bundle: 1 GiB at 30 Mbit/s",
+    )
     connections: int = setting(
-        16, low=1, high=256, why="looks at the store at a time; a look takes milliseconds"
+        16, low=2, high=256, why="to the store at a time; a look takes milliseconds"
     )
 
 

@@ -71,8 +71,13 @@ class Signer:
         place: Place,
         ttl_s: int,
         headers: Mapping[str, str] | None = None,
+        *,
+        own: bool = False,
     ) -> Signed:
         """Return a URL that is good for `ttl_s` seconds, and only with `headers`.
+
+        Args:
+            own: it is for the agent itself, not for somebody outside.
 
         Raises:
             CannotSign
@@ -82,7 +87,8 @@ class Signer:
 
         expires_s = int(self._now_s()) + ttl_s  # the signature knows whole seconds
         given = dict(headers or {})
-        request = AWSRequest(verb, self._public + _path(place), headers=given)
+        base = self._endpoint if own else self._public
+        request = AWSRequest(verb, base + _path(place), headers=given)
         key = self._keys[identity].credentials()
         S3SigV4QueryAuth(key, SERVICE, self._region, expires=ttl_s).add_auth(request)
         return Signed(request.url, expires_s, given)

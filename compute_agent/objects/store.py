@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +22,9 @@ from tunnel.tls import client_context
 
 NOT_FOUND, SERVER_ERRORS = 404, 500
 TRANSIENT = frozenset({408, 425, 429})
+READ_BYTES = 262_144
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class StoreError(Exception):
@@ -72,7 +77,9 @@ class ObjectStore:
         signer: Signer,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._signer, self._request_s = signer, settings.request_s
+        self._signer = signer
+        self._request_s, self._copy_s = settings.request_s, settings.copy_s
+        self._copies = trio.Semaphore(settings.connections // 2)  # each needs two connections
         self._client = httpx.AsyncClient(
             timeout=settings.request_s,
             verify=_context(settings) or False,
@@ -130,6 +137,43 @@ class ObjectStore:
             if response.status_code == NOT_FOUND:  # of the bucket
                 raise StoreRefused(NOT_FOUND)
 
+    async def copy(self, identity: Identity, source: Place, target: Place) -> bool:
+        """Copy an object, unless it is there already; False if there is none.
+
+        Nothing of it is held: what comes in goes out, and the store checks its MD5.
+
+        Raises:
+            StoreError
+        """
+        found = await self.head(identity, source)
+        if found is None:
+            return False
+        if await self.head(identity, target) != found:
+            async with (
+                self._copies,
+                self._asked(identity, "GET", source, deadline_s=self._copy_s) as reading,
+            ):
+                if reading.status_code == NOT_FOUND:
+                    return False
+                await self._write(identity, target, found, reading)
+        return True
+
+    async def _write(
+        self, identity: Identity, target: Place, found: Found, reading: httpx.Response
+    ) -> None:
+        """Write what is being read, by a URL: a header cannot sign bytes that are yet to come."""
+        headers = {"Content-Length": str(found.size_bytes)}
+        if _MD5.fullmatch(found.md5):  # of an object that came in parts it is no digest
+            headers["Content-MD5"] = base64.b64encode(bytes.fromhex(found.md5)).decode()
+        ttl_s = math.ceil(self._copy_s)
+        signed = self._signer.url(identity, "PUT", target, ttl_s, headers, own=True)
+        answer = await self._client.put(
+            signed.url, headers=headers, content=reading.aiter_raw(READ_BYTES)
+        )
+        if answer.status_code == NOT_FOUND:
+            raise StoreRefused(NOT_FOUND)
+        _check(answer.status_code)
+
     @asynccontextmanager
     async def _asked(
         self,
@@ -138,11 +182,12 @@ class ObjectStore:
         place: Place,
         body: bytes = b"",
         headers: dict[str, str] | None = None,
+        deadline_s: float | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """Send a request; the answer is a success or NOT_FOUND. The deadline covers its body."""
         try:
             url, signed = self._signer.own(identity, method, place, body, headers or {})
-            with trio.fail_after(self._request_s):
+            with trio.fail_after(deadline_s or self._request_s):
                 async with self._client.stream(
                     method, url, headers=signed, content=body if method == "PUT" else None
                 ) as response:
