@@ -59,6 +59,7 @@ class World:
     """A served cluster, and the agent's API client in front of it."""
 
     def __init__(self, root: Path, nursery: trio.Nursery, **settings: Any) -> None:
+        root.mkdir(exist_ok=True)
         bounds = CustomerSettings(log_root=str(root / "logs"), insecure=True, **settings)
         self.journal: list[str] = []
         journal = Journal("customer", write=self.journal.append)
