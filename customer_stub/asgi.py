@@ -93,7 +93,7 @@ async def send_answer(answer: Answer, receive: Receive, send: Send, *, head: boo
 
 async def _send_file(part: FilePart, receive: Receive, send: Send) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_until_disconnected, receive, nursery.cancel_scope)
+        nursery.start_soon(until_disconnected, receive, nursery.cancel_scope)
         position, end = part.start, part.start + part.size_bytes
         while position < end:
             data = os.pread(part.descriptor, min(BLOCK_BYTES, end - position), position)
@@ -108,7 +108,8 @@ async def _send_file(part: FilePart, receive: Receive, send: Send) -> None:
         await send(_body(b"", more=False))
 
 
-async def _until_disconnected(receive: Receive, scope: trio.CancelScope) -> None:
+async def until_disconnected(receive: Receive, scope: trio.CancelScope) -> None:
+    """Cancel the scope when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
