@@ -52,7 +52,11 @@ class Staging:
             wanted.image,
             tuple(templates.substitute(word, values) for word in wanted.command),
             await self._staged(attempt, [templates.substitute(w, values) for w in wanted.args]),
-            {**env, **templates.environment(attempt, layout, self._control_endpoint)},
+            {
+                **templates.DEFAULTS,
+                **env,
+                **templates.environment(attempt, layout, self._control_endpoint),
+            },
             tuple(SecretWish(s.key, s.env_var, s.mount_path) for s in wanted.secrets),
         )
 

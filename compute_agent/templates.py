@@ -79,6 +79,10 @@ def places(layout: Layout, attempt: Attempt, inputs_uri: str) -> dict[str, str]:
     }
 
 
+# There is no queue for further actions: a task that starts some fails at once, not after hours.
+DEFAULTS = {"_F_MAX_RETRIES": "0"}
+
+
 def environment(attempt: Attempt, layout: Layout | None, control_endpoint: str) -> dict[str, str]:
     """Return what flyte's runtime learns from its environment: who it is and where it belongs."""
     env = {
