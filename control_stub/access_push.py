@@ -57,7 +57,7 @@ class AccessPusher:
             issuer=self._issuer.url,
             jwks=json.dumps(self._issuer.jwks()),
             bindings=[wire.Binding(**binding._asdict()) for binding in bindings],
-            revoked=self._policy.revoked({binding.subject for binding in bindings}),
+            revoked=self._policy.revoked(org),
         )
 
     async def _keep(self, key: Key) -> None:

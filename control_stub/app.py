@@ -9,35 +9,26 @@ from pathlib import Path
 
 import httpx
 import trio
-from flyteidl2.auth import auth_service_pb2, identity_pb2
-from flyteidl2.cluster import service_pb2 as cluster_pb2
-from flyteidl2.project import project_service_pb2
-from flyteidl2.task import task_service_pb2
-from flyteidl2.workflow import run_service_pb2
 
-from control_stub import directory, web
+from control_stub import directory
 from control_stub.access_push import AccessPusher
 from control_stub.assignments import Assigner
-from control_stub.client_auth import Buckets, hash_secret
+from control_stub.client_auth import hash_secret
 from control_stub.directory import Binding
 from control_stub.identity import DEMO_SUBJECT, Access
 from control_stub.issuer import Issuer
 from control_stub.notices import Notices
-from control_stub.oauth import TokenEndpoint
 from control_stub.policy import Policy
+from control_stub.public import public_app
 from control_stub.relay_client import RelayClient
 from control_stub.relay_link import RelayLink, relay_http
 from control_stub.reports import Reports
-from control_stub.services.clusters import ClusterService
 from control_stub.services.desk import Desk
-from control_stub.services.identity import AuthMetadataService, IdentityService
-from control_stub.services.projects import ProjectService
-from control_stub.services.runs import RunService
-from control_stub.services.tasks import TaskService
 from control_stub.settings import ANY, ControlSettings
 from control_stub.store import Store
 from tunnel.journal import Journal
-from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, connect_app
+from tunnel.messages.rpc import AsgiApp
+from tunnel.row_counts import RowCounts
 from tunnel.settings import SettingError
 
 
@@ -46,10 +37,13 @@ class ControlPlane:
 
     Args:
         asgi: the public API: Connect services, OAuth, health.
+        issuer: signs and verifies tokens.
     """
 
-    def __init__(self, asgi: AsgiApp, store: Store, policy: Policy, link: RelayLink) -> None:
-        self.asgi = asgi
+    def __init__(
+        self, asgi: AsgiApp, store: Store, policy: Policy, link: RelayLink, issuer: Issuer
+    ) -> None:
+        self.asgi, self.issuer = asgi, issuer
         self._store, self._policy, self._link = store, policy, link
 
     @property
@@ -59,7 +53,8 @@ class ControlPlane:
 
     async def revoke(self, subject: str, not_before_s: int) -> None:
         """Refuse a subject's tokens that were issued before, here and at the relay."""
-        await self._store.call(directory.revoke, subject, not_before_s)
+        for org in await self._store.call(directory.orgs_of, subject):
+            await self._store.call(directory.revoke, org, subject, not_before_s)
         await self._policy.reload()
 
 
@@ -94,9 +89,9 @@ async def control_plane(
         await policy.reload()
         demo_org = settings.demo_org if settings.insecure else ""
         access = Access(issuer, policy, clock, demo_org)
-        desk = Desk(settings, store, access, notices, journal, clock)
+        desk = Desk(settings, store, access, notices, journal, clock, RowCounts())
         async with relay_http(settings, relay_transport) as http, trio.open_nursery() as nursery:
-            link = RelayLink(http, notices, settings.limits, journal)
+            link = RelayLink(http, notices, settings.limits, journal, desk.rows)
             assigner = Assigner(desk, link)
             pusher = AccessPusher(desk, link, policy, issuer)
             relay = RelayClient(desk, link, policy, issuer, Reports(desk), assigner, pusher)
@@ -104,7 +99,8 @@ async def control_plane(
             nursery.start_soon(pusher.run)
             nursery.start_soon(assigner.run)
             try:
-                yield ControlPlane(_asgi(desk, issuer, link), store, policy, link)
+                asgi = public_app(desk, issuer, policy, lambda: link.ready)
+                yield ControlPlane(asgi, store, policy, link, issuer)
             except Exception as error:
                 failure = error
             nursery.cancel_scope.cancel()
@@ -146,47 +142,3 @@ async def _bootstrap(
         await store.call(directory.set_bindings, DEMO_SUBJECT, [demo])
     if not await store.call(directory.signing_keys):
         await store.call(directory.put_signing_key, *Issuer.new_key(), now_ns)
-
-
-def _asgi(desk: Desk, issuer: Issuer, link: RelayLink) -> AsgiApp:
-    limits = desk.settings.limits
-    buckets = Buckets(limits.token_rate, limits.token_burst, trio.current_time)
-    endpoints: dict[tuple[str, str], web.Endpoint] = {
-        ("POST", "/oauth2/token"): TokenEndpoint(desk.store, issuer, buckets, desk.journal),
-        ("GET", "/.well-known/jwks.json"): web.fixed(issuer.jwks),
-        ("GET", "/.well-known/openid-configuration"): web.fixed(issuer.metadata),
-        ("GET", "/.well-known/oauth-authorization-server"): web.fixed(issuer.metadata),
-        ("GET", "/livez"): _health(lambda: True),
-        ("GET", "/readyz"): _health(lambda: link.ready),
-    }
-    return web.routes(endpoints, _services(desk, issuer))
-
-
-def _services(desk: Desk, issuer: Issuer) -> AsgiApp:
-    identities = identity_pb2.DESCRIPTOR.services_by_name["IdentityService"]
-    metadata = auth_service_pb2.DESCRIPTOR.services_by_name["AuthMetadataService"]
-    projects = project_service_pb2.DESCRIPTOR.services_by_name["ProjectService"]
-    all_runs = run_service_pb2.DESCRIPTOR.services_by_name["RunService"]
-    all_tasks = task_service_pb2.DESCRIPTOR.services_by_name["TaskService"]
-    clusters = cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]
-
-    def failed(path: str, error: Exception) -> None:
-        desk.journal.event("rpc_failed", path=path, error=type(error).__name__)
-
-    return connect_app(
-        (identities, IdentityService(desk)),
-        (metadata, AuthMetadataService(issuer)),
-        (projects, ProjectService(desk)),
-        (all_runs, RunService(desk)),
-        (all_tasks, TaskService(desk)),
-        (clusters, ClusterService(desk)),
-        on_error=failed,
-    )
-
-
-def _health(check: Callable[[], bool]) -> web.Endpoint:
-    async def endpoint(_scope: AsgiScope, _receive: AsgiReceive) -> web.Answer:
-        healthy = check()
-        return (200 if healthy else 503), {"ok": healthy}, {"cache-control": "no-store"}
-
-    return endpoint

@@ -151,6 +151,11 @@ def unbind(db: sqlite3.Connection, binding: Binding) -> bool:
     return done.rowcount > 0
 
 
+def homes(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the org of every app by its client id."""
+    return {row["client_id"]: row["org"] for row in db.execute("SELECT * FROM apps")}
+
+
 def apps(db: sqlite3.Connection, org: str) -> list[App]:
     """Return an org's apps."""
     rows = db.execute("SELECT * FROM apps WHERE org = ? ORDER BY client_id", (org,))
@@ -172,14 +177,24 @@ def bindings(db: sqlite3.Connection) -> list[Binding]:
     return [Binding(*row) for row in db.execute("SELECT * FROM bindings")]
 
 
-def revoke(db: sqlite3.Connection, subject: str, not_before_s: int) -> None:
-    """Refuse the tokens of a subject that were issued before."""
-    db.execute("INSERT OR REPLACE INTO revoked VALUES (?, ?)", (subject, not_before_s))
+def revoke(db: sqlite3.Connection, org: str, subject: str, not_before_s: int) -> None:
+    """Refuse the tokens of an org's subject that were issued before."""
+    db.execute("INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", (org, subject, not_before_s))
 
 
-def revoked(db: sqlite3.Connection) -> dict[str, int]:
-    """Return subject -> seconds since the epoch before which its tokens do not count."""
-    return {row["subject"]: row["not_before_s"] for row in db.execute("SELECT * FROM revoked")}
+def revoked(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """Return (org, subject) -> seconds since the epoch before which its tokens do not count."""
+    rows = db.execute("SELECT * FROM revoked")
+    return {(row["org"], row["subject"]): row["not_before_s"] for row in rows}
+
+
+def orgs_of(db: sqlite3.Connection, subject: str) -> list[str]:
+    """Return where a subject is known: as an app, or by a role."""
+    rows = db.execute(
+        "SELECT org FROM apps WHERE client_id = ? UNION SELECT org FROM bindings WHERE subject = ?",
+        (subject, subject),
+    )
+    return [row["org"] for row in rows]
 
 
 def projects(db: sqlite3.Connection, org: str) -> list[Project]:

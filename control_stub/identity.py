@@ -58,7 +58,7 @@ class Access:
             claims = self._issuer.verify(token)
         except TokenRefused:
             raise ConnectError(Code.UNAUTHENTICATED, "a valid bearer token is needed") from None
-        if self._policy.is_revoked(claims.subject, claims.issued_at):
+        if self._policy.is_revoked(claims.org, claims.subject, claims.issued_at):
             raise ConnectError(Code.UNAUTHENTICATED, "a valid bearer token is needed")
         return Caller(claims.subject, claims.org, claims.expires_at)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from control_stub import directory
@@ -29,13 +29,15 @@ class Policy:
         self.version = 0
         self._bindings: list[Binding] = []
         self._clusters: list[Cluster] = []
-        self._revoked: dict[str, int] = {}
+        self._revoked: dict[tuple[str, str], int] = {}
+        self._homes: dict[str, str] = {}  # client id -> org
 
     async def reload(self) -> None:
         """Read everything again and wake those who wait for POLICY."""
         self._bindings = await self._store.call(directory.bindings)
         self._clusters = await self._store.call(directory.clusters)
         self._revoked = await self._store.call(directory.revoked)
+        self._homes = await self._store.call(directory.homes)
         self.version = max(self.version + 1, int(self._clock() * 1000))
         self._notices.touch(POLICY)
         self._notices.touch(ACCESS)
@@ -65,13 +67,13 @@ class Policy:
         """Return an org's clusters as they were when the policy was read."""
         return [cluster for cluster in self._clusters if cluster.org == org]
 
-    def revoked(self, subjects: Iterable[str]) -> dict[str, int]:
-        """Return, of some subjects, since which second their tokens count."""
-        return {name: self._revoked[name] for name in subjects if name in self._revoked}
+    def revoked(self, org: str) -> dict[str, int]:
+        """Return since which second the tokens of an org's subjects count."""
+        return {subject: at for (where, subject), at in self._revoked.items() if where == org}
 
-    def is_revoked(self, subject: str, issued_at_s: int) -> bool:
-        """Whether a token of a subject no longer counts."""
-        return issued_at_s < self._revoked.get(subject, 0)
+    def is_revoked(self, org: str, subject: str, issued_at_s: int) -> bool:
+        """Whether a token of an org's subject no longer counts."""
+        return issued_at_s < self._revoked.get((org, subject), 0)
 
     def document(self, issuer: Issuer) -> dict[str, Any]:
         """Return what the relay's private listener is pushed."""
@@ -83,5 +85,16 @@ class Policy:
             "clusters": [
                 {"org": c.org, "cluster": c.cluster, "enabled": c.enabled} for c in self._clusters
             ],
-            "revoked": self._revoked,
+            "revoked": self._everywhere(),
+        }
+
+    def _everywhere(self) -> dict[str, int]:
+        """Return the revocations of those whom an org may revoke for everybody: its own apps.
+
+        The relay knows subjects, not their orgs; one org must not shut another's subject out.
+        """
+        return {
+            subject: at
+            for (org, subject), at in self._revoked.items()
+            if self._homes.get(subject, org) == org
         }

@@ -17,8 +17,9 @@ from control_stub.directory import Tunnel
 from control_stub.issuer import Issuer
 from control_stub.policy import POLICY, Policy
 from control_stub.relay_link import RelayAway, RelayLink
-from control_stub.reports import CLUSTERS, Reports
+from control_stub.reports import Reports
 from control_stub.services.desk import Desk
+from tunnel.capabilities import CAPABILITIES
 
 _EXCHANGE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -39,6 +40,7 @@ class RelayClient:
         self._desk, self._link, self._policy, self._issuer = desk, link, policy, issuer
         self._reports, self._assigner, self._pusher = reports, assigner, pusher
         self._poll_s = desk.settings.limits.poll_s
+        self._online: dict[tuple[str, str], Tunnel] = {}
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -53,7 +55,7 @@ class RelayClient:
             due = self._desk.notices.event(POLICY)  # taken before reading the policy
             document = self._policy.document(self._issuer)
             try:
-                response = await self._link.request("PUT", "/v1/policy", json=document)
+                response = await self._link.request("PUT", "/v1/policy", row="A11", json=document)
                 if response.status_code != 204:
                     raise RelayAway
             except RelayAway:
@@ -64,29 +66,37 @@ class RelayClient:
             await due.wait()
 
     async def _pull_tunnels(self) -> None:
-        since = 0
+        """Follow the tunnels; a relay that is away, or hangs, has none."""
+        limits, since, heard_at = self._desk.settings.limits, 0, trio.current_time()
         while True:
             try:
                 response = await self._link.request(
                     "GET",
                     "/v1/tunnels",
-                    wait_s=self._poll_s,
-                    params={"since": since, "wait_s": self._poll_s},
+                    row="A12",
+                    wait_s=limits.tunnels_s,
+                    answer_s=limits.tunnels_s,
+                    params={"since": since, "wait_s": limits.tunnels_s},
                 )
                 since, online = _tunnels(response.status_code, response)
             except RelayAway:
                 since = 0  # another relay may answer next, and it counts from the start
+                if trio.current_time() - heard_at >= 2 * limits.tunnels_s:
+                    await self._note({})
                 await self._link.pause()
                 continue
-            changes = await self._desk.store.call(
-                directory.set_tunnels, online, self._desk.now_ns()
-            )
+            heard_at = trio.current_time()
+            await self._note(online)
+
+    async def _note(self, online: dict[tuple[str, str], Tunnel]) -> None:
+        changes = await self._desk.store.call(directory.set_tunnels, online, self._desk.now_ns())
+        if online != self._online:
+            self._online = online
             self._pusher.set_online(online)
-            for org, cluster, state in changes:
-                self._desk.journal.event("cluster_state", org=org, cluster=cluster, state=state)
-                self._desk.notices.touch((CLUSTERS, org))
-                if state == "ONLINE":
-                    self._assigner.retry(org, cluster)
+        for org, cluster, state in changes:
+            self._desk.journal.event("cluster_state", org=org, cluster=cluster, state=state)
+            if state == "ONLINE":
+                self._assigner.retry(org, cluster)
 
     async def _pull_exchanges(self) -> None:
         while True:
@@ -106,16 +116,20 @@ class RelayClient:
 
     async def _answer(self, exchange: Any) -> None:
         headers = exchange.headers
+        path = headers.get("planesplit-path", "")
         exchange_id = headers.get("planesplit-exchange", "")
         if not _EXCHANGE.fullmatch(exchange_id):
             raise RelayAway
         answer = await self._reports.answer(
             org=headers.get("planesplit-org", ""),
             cluster=headers.get("planesplit-cluster", ""),
-            path=headers.get("planesplit-path", ""),
+            path=path,
             content_type=headers.get("content-type", "application/proto"),
             body=exchange.content,
         )
+        if (capability := CAPABILITIES.get(path)) is not None:
+            self._desk.rows.add(capability.row, "up", len(exchange.content))
+            self._desk.rows.add(capability.row, "down", len(answer.content))
         await self._link.request(
             "POST",
             f"/v1/exchanges/{exchange_id}",

@@ -13,8 +13,10 @@ from google.protobuf.message import Message
 from control_stub.notices import Notices
 from control_stub.policy import POLICY
 from control_stub.settings import ControlSettings, Limits
+from tunnel.capabilities import CAPABILITIES
 from tunnel.exchange import Scope
 from tunnel.journal import Journal
+from tunnel.row_counts import RowCounts
 from tunnel.tls import client_context
 
 ANSWER_S = 10.0  # what a long poll may take beyond its wait, and a short request altogether
@@ -66,6 +68,7 @@ class RelayLink:
     Args:
         http: see relay_http.
         notices: POLICY is touched when another relay (another boot) answers.
+        rows: where bodies are counted.
         time: seconds, monotonic.
     """
 
@@ -75,10 +78,11 @@ class RelayLink:
         notices: Notices,
         limits: Limits,
         journal: Journal,
+        rows: RowCounts,
         time: Callable[[], float] = trio.current_time,
     ) -> None:
         self._http, self._notices, self._limits, self._journal = http, notices, limits, journal
-        self._time = time
+        self._rows, self._time = rows, time
         self._boot = ""
         self._informed = ""  # boot that has the policy
         self._up_at = time()
@@ -90,20 +94,30 @@ class RelayLink:
         return bool(self._boot) and self._informed == self._boot and self._failures == 0
 
     async def request(
-        self, method: str, path: str, *, wait_s: float = 0.0, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        row: str = "",
+        wait_s: float = 0.0,
+        answer_s: float = ANSWER_S,
+        **options: Any,
     ) -> httpx.Response:
         """Send one request.
 
         Args:
+            row: of the white paper that the bodies belong to; empty where they are counted by
+                whoever knows.
             wait_s: how long the relay may hold its answer back.
+            answer_s: and what it may take beyond.
 
         Raises:
             RelayAway: no answer, or one that is too large.
         """
         try:
-            with trio.fail_after(wait_s + ANSWER_S):
+            with trio.fail_after(wait_s + answer_s):
                 response = await self._http.request(
-                    method, path, timeout=wait_s + ANSWER_S, **options
+                    method, path, timeout=wait_s + answer_s, **options
                 )
         except (httpx.HTTPError, trio.TooSlowError):
             self._failed()
@@ -111,6 +125,9 @@ class RelayLink:
         self._note(response.headers.get("planesplit-relay", ""), told=method == "PUT")
         if len(response.content) > MAX_ANSWER_BYTES:
             raise RelayAway
+        if row:
+            self._rows.add(row, "up", len(response.request.content))
+            self._rows.add(row, "down", len(response.content))
         return response
 
     async def call(self, scope: Scope, path: str, message: Message, answer: type[M]) -> M:
@@ -123,6 +140,7 @@ class RelayLink:
         response = await self.request(
             "POST",
             scope.prefix + path,
+            row=CAPABILITIES[path].row,
             wait_s=self._limits.assign_s,
             content=message.SerializeToString(),
             headers={"content-type": "application/proto", "connect-protocol-version": "1"},

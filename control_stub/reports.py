@@ -18,7 +18,6 @@ from tunnel.messages import planesplit_v1_pb2 as wire
 from tunnel.messages.rpc import Context, connect_app
 
 SERVICE = wire.DESCRIPTOR.services_by_name["ReportService"]
-CLUSTERS = "clusters"  # notice, with an org: the state of one of its clusters
 _URL = re.compile(r"https?://[A-Za-z0-9.:\[\]-]{1,200}")
 _POD = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")  # a Kubernetes object name
 _MAX_NUMBER = 2**63 - 1  # SQLite's integers
@@ -53,7 +52,6 @@ class Reports:
         reporter = _reporter(request.org, request.cluster, ctx)
         health = _health(request)
         await self._desk.store.call(directory.set_health, *reporter, health, self._desk.now_ns())
-        self._desk.notices.touch((CLUSTERS, request.org))
         self._desk.journal.event(
             "health_reported",
             org=request.org,

@@ -77,7 +77,10 @@ TABLES: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         },
         ("subject", "role", "org", "project", "domain"),
     ),
-    "revoked": ({"subject": _IDENTIFIER, "not_before_s": _NUMBER}, ("subject",)),
+    "revoked": (
+        {"org": _IDENTIFIER, "subject": _IDENTIFIER, "not_before_s": _NUMBER},
+        ("org", "subject"),
+    ),
     "specs": ({"digest": _IDENTIFIER, "spec": _BLOB}, ("digest",)),
     "tasks": (
         {
@@ -141,14 +144,16 @@ INDEXES = (
 )
 
 
+def _create(table: str) -> str:
+    columns, key = TABLES[table]
+    parts = [f"{name} {kind.format(name)}" for name, kind in columns.items()]
+    parts.append(f"PRIMARY KEY ({', '.join(key)})")
+    return f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(parts)}) STRICT"
+
+
 def statements() -> list[str]:
     """Return the DDL that makes an empty database ours; harmless on one that is."""
-    made = []
-    for table, (columns, key) in TABLES.items():
-        parts = [f"{name} {kind.format(name)}" for name, kind in columns.items()]
-        parts.append(f"PRIMARY KEY ({', '.join(key)})")
-        made.append(f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(parts)}) STRICT")
-    return [*made, *INDEXES, f"PRAGMA user_version = {VERSION}"]
+    return [*map(_create, TABLES), *INDEXES, f"PRAGMA user_version = {VERSION}"]
 
 
 def upgrades(version: int) -> list[str]:
@@ -163,7 +168,7 @@ def upgrades(version: int) -> list[str]:
         f"ALTER TABLE {table} ADD COLUMN {name} {TABLES[table][0][name].format(name)}"
         for table, name in _ADDED[version]
     ]
-    return [*made, *_REMOVED[version]]
+    return [*made, *_CHANGED[version]]
 
 
 _ADDED = {
@@ -179,4 +184,17 @@ _ADDED = {
         ("phases", "reason"),
     )
 }
-_REMOVED = {1: ("ALTER TABLE runs DROP COLUMN error",)}
+_CHANGED = {
+    1: (
+        "ALTER TABLE runs DROP COLUMN error",
+        "ALTER TABLE revoked RENAME TO revoked_1",
+        _create("revoked"),
+        # An agent's subject is `agent:{org}/{cluster}`, everybody else's the name of an app.
+        "INSERT INTO revoked SELECT CASE WHEN subject GLOB 'agent:*'"
+        " THEN substr(subject, 7, instr(subject, '/') - 7)"
+        " ELSE (SELECT org FROM apps WHERE client_id = subject) END, subject, not_before_s"
+        " FROM revoked_1 WHERE subject GLOB 'agent:*'"
+        " OR subject IN (SELECT client_id FROM apps)",
+        "DROP TABLE revoked_1",
+    )
+}

@@ -106,6 +106,12 @@ class Limits:
     poll_s: float = setting(
         25.0, low=0.05, high=120.0, why="long polls at the relay, below usual idle timeouts of 30 s"
     )
+    tunnels_s: float = setting(
+        3.0,
+        low=0.05,
+        high=4.0,
+        why="long poll for tunnels, and its answer: a lost cluster shows within 10 s",
+    )
     exchanges: int = setting(
         4, low=1, high=64, why="agents' reports handled at once; each is one transaction"
     )

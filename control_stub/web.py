@@ -1,4 +1,4 @@
-"""The plain HTTP side of the public listener: routing and small JSON answers."""
+"""The plain HTTP side of the public listener: routing and small answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
 
 MAX_FORM_BYTES = 8192  # a grant, an id, a secret and a scope are a few hundred
 
-Answer = tuple[int, Mapping[str, Any], Mapping[str, str]]
+Answer = tuple[int, Mapping[str, Any] | str, Mapping[str, str]]  # a mapping becomes JSON
 Endpoint = Callable[[AsgiScope, AsgiReceive], Awaitable[Answer]]
 
 
@@ -27,7 +27,7 @@ def routes(endpoints: Mapping[tuple[str, str], Endpoint], otherwise: AsgiApp) ->
             await otherwise(scope, receive, send)
             return
         status, body, headers = await endpoint(scope, receive)
-        await _send_json(send, status, body, headers)
+        await _send(send, status, body, headers)
 
     return app
 
@@ -64,10 +64,11 @@ async def read_form(receive: AsgiReceive) -> str:
             return str(body, "latin-1")
 
 
-async def _send_json(
-    send: AsgiSend, status: int, document: Mapping[str, Any], more: Mapping[str, str]
+async def _send(
+    send: AsgiSend, status: int, content: Mapping[str, Any] | str, more: Mapping[str, str]
 ) -> None:
-    body = json.dumps(document, separators=(",", ":")).encode()
+    text = content if isinstance(content, str) else json.dumps(content, separators=(",", ":"))
+    body = text.encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **more}
     await send(
         {

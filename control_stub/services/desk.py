@@ -15,6 +15,7 @@ from control_stub.settings import ControlSettings
 from control_stub.store import Store
 from tunnel.journal import Journal
 from tunnel.messages.rpc import Context
+from tunnel.row_counts import RowCounts
 
 OPEN_RUNS = "open runs"  # notice: a run waits to be assigned or aborted
 
@@ -25,6 +26,7 @@ class Desk:
 
     Args:
         clock: seconds since the epoch.
+        rows: where bodies are counted.
     """
 
     settings: ControlSettings
@@ -33,6 +35,7 @@ class Desk:
     notices: Notices
     journal: Journal
     clock: Callable[[], float]
+    rows: RowCounts
 
     def now_ns(self) -> int:
         """Return the time in nanoseconds since the epoch."""

@@ -276,3 +276,75 @@ def test_a_full_report_ends_what_it_does_not_name(db: sqlite3.Connection) -> Non
         run = runs.get(db, key)
         assert run is not None
         assert not run.done
+
+
+# A database as the first release made it: what an upgrade must bring along.
+FIRST = """
+CREATE TABLE clusters (org TEXT NOT NULL, cluster TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 0,
+ state TEXT NOT NULL, since INTEGER NOT NULL DEFAULT 0, healthy INTEGER NOT NULL DEFAULT 0,
+ PRIMARY KEY (org, cluster)) STRICT;
+CREATE TABLE apps (client_id TEXT NOT NULL, org TEXT NOT NULL, cluster TEXT NOT NULL,
+ hash TEXT NOT NULL, PRIMARY KEY (client_id)) STRICT;
+CREATE TABLE revoked (subject TEXT NOT NULL, not_before_s INTEGER NOT NULL DEFAULT 0,
+ PRIMARY KEY (subject)) STRICT;
+CREATE TABLE runs (org TEXT NOT NULL, project TEXT NOT NULL, domain TEXT NOT NULL,
+ run TEXT NOT NULL, cluster TEXT NOT NULL, task_name TEXT NOT NULL, task_version TEXT NOT NULL,
+ digest TEXT NOT NULL, created_by TEXT NOT NULL, created_at INTEGER NOT NULL DEFAULT 0,
+ updated_at INTEGER NOT NULL DEFAULT 0, offered_at INTEGER NOT NULL DEFAULT 0,
+ assigned_at INTEGER NOT NULL DEFAULT 0, abort_at INTEGER NOT NULL DEFAULT 0,
+ abort_by TEXT NOT NULL, abort_reason TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT ''
+ CHECK (length(error) <= 1024), attempt INTEGER NOT NULL DEFAULT 0,
+ phase INTEGER NOT NULL DEFAULT 0, done INTEGER NOT NULL DEFAULT 0,
+ PRIMARY KEY (org, project, domain, run)) STRICT;
+CREATE TABLE phases (org TEXT NOT NULL, project TEXT NOT NULL, domain TEXT NOT NULL,
+ run TEXT NOT NULL, action TEXT NOT NULL, attempt INTEGER NOT NULL DEFAULT 0,
+ phase INTEGER NOT NULL DEFAULT 0, sequence INTEGER NOT NULL DEFAULT 0,
+ at INTEGER NOT NULL DEFAULT 0, exit_code INTEGER NOT NULL DEFAULT 0,
+ has_exit_code INTEGER NOT NULL DEFAULT 0, pod TEXT NOT NULL,
+ PRIMARY KEY (org, project, domain, run, action, attempt, phase)) STRICT;
+INSERT INTO clusters VALUES ('acme', 'c1', 1, 'LOST', 7, 1);
+INSERT INTO apps VALUES ('alice', 'acme', '', 'hash'), ('agent-c1', 'acme', 'c1', 'hash');
+INSERT INTO revoked VALUES ('alice', 11), ('agent:acme/c1', 12), ('forgotten', 13);
+INSERT INTO runs (org, project, domain, run, cluster, task_name, task_version, digest, created_by,
+ abort_by, attempt, phase) VALUES
+ ('acme', 'p1', 'development', 'r', 'c1', 't', 'v', 'd', 'alice', '', 1, 4);
+INSERT INTO phases (org, project, domain, run, action, attempt, phase, sequence, pod) VALUES
+ ('acme', 'p1', 'development', 'r', 'a0', 1, 4, 4, 'pod');
+PRAGMA user_version = 1;
+"""
+
+
+async def test_a_database_of_the_first_release_is_brought_along(tmp_path: Path) -> None:
+    path = tmp_path / "control.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(FIRST)
+    connection.close()
+    for _ in range(2):  # and opens again as one of today's
+        store = Store(str(path), threaded=False)
+        run = await store.call(runs.get, KEY)
+        assert run is not None
+        assert (run.phase, run.max_attempts, run.inputs_uri) == (RUNNING, 1, "")
+        assert [r.pod for r in await store.call(runs.reports, KEY)] == ["pod"]
+        assert await store.call(directory.revoked) == {
+            ("acme", "alice"): 11,
+            ("acme", "agent:acme/c1"): 12,
+        }
+        [cluster] = await store.call(directory.clusters)
+        assert (cluster.state, cluster.health.healthy, cluster.health.reasons) == ("LOST", True, ())
+        store.close()
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    return {
+        table: {column["name"] for column in connection.execute(f"PRAGMA table_info({table})")}
+        for table in schema.TABLES
+    }
+
+
+def test_an_upgrade_leaves_no_column_out() -> None:
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    connection.executescript(FIRST)
+    for statement in (*schema.upgrades(1), *schema.statements()):
+        connection.execute(statement)
+    assert _columns(connection) == _columns(_database())
