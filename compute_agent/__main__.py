@@ -15,6 +15,7 @@ from compute_agent.agent import Agent, Sources
 from compute_agent.data_endpoint.endpoint import DataEndpoint, check_address
 from compute_agent.dial import LOOPBACK, Dialer
 from compute_agent.kubernetes import Kubernetes
+from compute_agent.logs.backends import open_history
 from compute_agent.objects.objects import Objects
 from compute_agent.settings import AgentSettings
 from compute_agent.token import NoToken, TokenFile, TokenSource
@@ -49,7 +50,7 @@ async def _run(
 ) -> int:
     journal = Journal("agent")
     objects = Objects.open(settings.objects, time.time) if settings.objects else None
-    sources = Sources(cluster, token, objects)
+    sources = Sources(cluster, token, objects, open_history(settings), cluster.api)
     agent = Agent(settings, dial=dialer, sources=sources, journal=journal)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, agent, journal)

@@ -14,7 +14,10 @@ import trio
 from compute_agent.access import Access, Gate
 from compute_agent.capabilities import Capabilities
 from compute_agent.dial import DialFailed
+from compute_agent.events.feeds import Feeds
 from compute_agent.informer import keep_store
+from compute_agent.kubernetes_api import KubernetesApi
+from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.objects.objects import Objects
 from compute_agent.pods import Cluster, PodStore
@@ -47,11 +50,15 @@ class Sources:
         cluster: creates and watches pods.
         token: the tunnel's token.
         objects: the object store; None if none is configured.
+        history: the log aggregator; None if none is configured.
+        api: the cluster's API, for what is no pod; None if there is none.
     """
 
     cluster: Cluster
     token: TokenSource
     objects: Objects | None = None
+    history: History | None = None
+    api: KubernetesApi | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,9 @@ class Agent:
         now_s = self._chance.now_s
         self.store = PodStore(settings.kubernetes.max_pods)
         state = Path(settings.state_dir) / INDEX_FILE if settings.state_dir else None
-        self._index = OffsetIndex(Path(settings.log_root), state, settings.logs.files_kept)
+        logs = settings.logs
+        root = Path(settings.log_root)
+        self._index = OffsetIndex(root, state, logs.files_kept, logs.line_max_bytes)
         self.rows = RowCounts()
         self.access = Access(settings.org, insecure=settings.tls is None, now_s=now_s)
         self._reporter = Reporter(
@@ -117,6 +126,10 @@ class Agent:
             now_s,
             self.rows,
             sources.objects.failed if sources.objects else None,
+        )
+        limits = settings.kubernetes
+        self._feeds = (
+            Feeds(sources.api, self.store, settings.events, limits.retry_s) if sources.api else None
         )
         self._capabilities = Capabilities(
             settings.org,
@@ -131,6 +144,10 @@ class Agent:
                     self.rows,
                     self.access,
                     sources.objects,
+                    sources.history,
+                    sources.api,
+                    self._feeds,
+                    journal,
                 )
             ),
             request_max_bytes=settings.request_max_bytes,
@@ -155,6 +172,8 @@ class Agent:
             limits = self._settings.kubernetes
             nursery.start_soon(keep_store, self._sources.cluster, self.store, limits, self._journal)
             nursery.start_soon(self._keep_index)
+            if self._feeds is not None:
+                nursery.start_soon(self._feeds.run)
             nursery.start_soon(self._watch_token)
             code = await self._keep_tunnel(nursery)
             nursery.cancel_scope.cancel()

@@ -15,8 +15,11 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest, TailLogsR
 from compute_agent.attempts import Attempt, BadName
 from compute_agent.exchange import check_scope, current_exchange
 from compute_agent.logs.cursor import BadCursor, Cursor
+from compute_agent.logs.filler import Filler
+from compute_agent.logs.history import History, HistoryDown, LogId
 from compute_agent.logs.index import LogUnreadable, OffsetIndex
 from compute_agent.logs.options import BadOption, TailOptions
+from compute_agent.logs.settings import HistoryLimits
 from compute_agent.logs.source import Source
 from compute_agent.logs.tail import Tail
 from compute_agent.pods import PodStore
@@ -36,6 +39,8 @@ class LogService:
         index: numbers the log files.
         limits: bounds.
         now_s: wall clock, seconds since the epoch.
+        history: where logs are when their files are gone; None: they are gone.
+        history_limits: bounds of reading from there.
     """
 
     def __init__(
@@ -46,9 +51,13 @@ class LogService:
         index: OffsetIndex,
         limits: LogLimits,
         now_s: Callable[[], float] = time.time,
+        history: History | None = None,
+        history_limits: HistoryLimits | None = None,
     ) -> None:
         self._cluster, self._store, self._root = cluster, store, root
         self._index, self._limits, self._now_s = index, limits, now_s
+        self._history = history
+        self._history_limits = history_limits or HistoryLimits()
         self._tails = 0
 
     async def tail_logs(
@@ -60,23 +69,30 @@ class LogService:
         self._tails += 1
         try:
             attempt, options, cursor = self._understand(request)
-            source = await self._find(attempt, cursor)
-            tail = await Tail.start(source, self._index, self._limits, options, cursor)
+            attempt, source = await self._find(attempt, cursor, latest=not request.attempt)
+            tail = await self._start(source, options, cursor)
+            filler = self._filler(attempt, source)
+            pace = _Pace(self._limits, self._history_limits.poll_s)
             with tail:
-                pace = _Pace(self._limits)
-                while True:
+                done = False
+                while not done:
                     ended = not options.follow or self._ended(attempt, source)
-                    quiet = not tail.read()
-                    if quiet and ended:
+                    if tail.hole is not None and filler is not None:
+                        quiet, done = not await filler.step(tail), tail.over
+                    elif quiet := not tail.read():
+                        done = ended and not await self._goes_on(attempt, source, tail)
+                        quiet = quiet and tail.hole is None
+                    if done:
                         tail.finish()
-                    for message, mark in pace.due(tail, flush=quiet and ended):
+                    for message, mark in pace.due(tail, flush=done):
                         yield message
                         current_exchange.get().mark(mark)  # the message is on its way
-                    if quiet and ended:
-                        return
-                    await pace.pause(tail, quiet=quiet)
+                    if not done:
+                        await pace.pause(tail, quiet=quiet)
         except LogUnreadable as error:
             raise ConnectError(Code.DATA_LOSS, str(error)) from None
+        except HistoryDown:
+            raise ConnectError(Code.UNAVAILABLE, "the log aggregator can't be reached") from None
         finally:
             self._tails -= 1
 
@@ -98,24 +114,58 @@ class LogService:
             raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
         return attempt, options, cursor
 
-    async def _find(self, attempt: Attempt, cursor: Cursor | None) -> Source:
+    async def _find(
+        self, attempt: Attempt, cursor: Cursor | None, *, latest: bool
+    ) -> tuple[Attempt, Source]:
         """Return where the attempt's log is; waits a little for a pod that is being assigned."""
-        left = cursor is not None and self._source(attempt, cursor.uid).directory.is_dir()
+        pod = self._store.get(attempt)
+        known, down = None, False
+        if pod is None and cursor is None:
+            known, down = await self._remembered(attempt, latest=latest)
+        if known is not None:
+            return known.attempt, self._source(known.attempt, known.uid)
+        left = cursor is not None and (
+            self._history is not None or self._source(attempt, cursor.uid).directory.is_dir()
+        )
         with trio.move_on_after(self._limits.pod_wait_s):
             while self._store.get(attempt) is None and not (left and self._store.synced):
                 await self._store.changed()
         pod = self._store.get(attempt)
         if pod is not None:
-            return self._source(attempt, pod.uid)
+            return attempt, self._source(attempt, pod.uid)
         if cursor is not None and left:  # deleted while the agent was down
-            return self._source(attempt, cursor.uid)
+            return attempt, self._source(attempt, cursor.uid)
+        if down:
+            raise HistoryDown
         raise ConnectError(Code.NOT_FOUND, "this run has no such action or attempt here")
+
+    async def _remembered(self, attempt: Attempt, *, latest: bool) -> tuple[LogId | None, bool]:
+        """Ask the aggregator for an attempt's log; also return whether it can't be asked."""
+        if self._history is None:
+            return None, False
+        try:
+            with trio.fail_after(self._history_limits.request_s):
+                container = self._limits.container
+                return await self._history.find(attempt, container, latest=latest), False
+        except (HistoryDown, trio.TooSlowError):
+            return None, True
 
     def _source(self, attempt: Attempt, uid: str) -> Source:
         container = self._limits.container
         namespace, pod = attempt.namespace, attempt.pod
         directory = self._root / f"{namespace}_{pod}_{uid}" / container
         return Source(self._cluster, namespace, pod, container, uid, attempt.short_pod, directory)
+
+    async def _start(self, source: Source, options: TailOptions, cursor: Cursor | None) -> Tail:
+        history = self._history is not None
+        arguments = source, self._index, self._limits, options, cursor
+        return await Tail.start(*arguments, history=history)
+
+    def _filler(self, attempt: Attempt, source: Source) -> Filler | None:
+        if self._history is None:
+            return None
+        log = LogId(attempt, source.uid, source.container)
+        return Filler(self._history, log, self._history_limits)
 
     def _ended(self, attempt: Attempt, source: Source) -> bool:
         """Whether nothing more will be written."""
@@ -124,12 +174,26 @@ class LogService:
             return self._store.synced
         return pod.ended or pod.uid != source.uid
 
+    async def _goes_on(self, attempt: Attempt, source: Source, tail: Tail) -> bool:
+        """Whether a log that ended on the node goes on in the aggregator: its files are gone."""
+        if self._history is None or not self._ended(attempt, source) or not tail.vanished():
+            return False
+        pod = self._store.get(attempt)
+        if pod is not None and pod.uid == source.uid and not pod.scheduled:
+            known, down = await self._remembered(attempt, latest=False)
+            if down:
+                raise HistoryDown
+            if known is None:
+                return False  # it never ran
+        tail.open_end()
+        return True
+
 
 class _Pace:
     """When to send and how long to pause: the first message at once, then in batches."""
 
-    def __init__(self, limits: LogLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: LogLimits, history_poll_s: float) -> None:
+        self._limits, self._history_poll_s = limits, history_poll_s
         self._poll_s = limits.poll_min_s
         self._sent = -math.inf
 
@@ -155,6 +219,8 @@ class _Pace:
             self._poll_s = self._limits.poll_min_s
         if tail.held_bytes:
             await trio.sleep_until(self._sent + self._limits.hold_off_s)
+        elif quiet and tail.hole is not None:
+            await trio.sleep(self._history_poll_s)
         elif quiet:
             await trio.sleep(self._poll_s)
             self._poll_s = min(self._poll_s * POLL_GROWTH, self._limits.poll_max_s)

@@ -7,25 +7,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyteidl2.dataproxy import dataproxy_service_pb2
+from flyteidl2.secret import secret_pb2
+from flyteidl2.workflow import run_service_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
 from compute_agent.access import Access, AccessService
 from compute_agent.capabilities import Service
 from compute_agent.data_proxy import DataProxy
+from compute_agent.events.feeds import Feeds
+from compute_agent.events.service import EventService
 from compute_agent.executor import ExecutorService
+from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.log_service import LogService
+from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.metrics.running import ClickHouseEngine
 from compute_agent.metrics.service import MetricsService
 from compute_agent.objects.objects import Objects
 from compute_agent.objects.service import ObjectService
 from compute_agent.pods import Cluster, PodStore
+from compute_agent.secrets.aws import AwsSecrets
+from compute_agent.secrets.backend import SecretBackend
+from compute_agent.secrets.kubernetes import KubernetesSecrets
+from compute_agent.secrets.service import SecretService
+from compute_agent.secrets.settings import AWS, KUBERNETES
 from compute_agent.settings import AgentSettings
 from compute_agent.staging import Staging
+from compute_agent.token import TokenFile
+from tunnel.journal import Journal
 from tunnel.messages import planesplit_v1_pb2
 from tunnel.row_counts import RowCounts
 
 DATA_PROXY = dataproxy_service_pb2.DESCRIPTOR.services_by_name["DataProxyService"]
+
+
+SECRETS = secret_pb2.DESCRIPTOR.services_by_name["SecretService"]
+RUNS = run_service_pb2.DESCRIPTOR.services_by_name["RunService"]
 
 
 def own(name: str) -> ServiceDescriptor:
@@ -45,6 +62,10 @@ class Parts:
         rows: bytes through the tunnel by row.
         access: who may do what.
         objects: the object store; None if none is configured.
+        history: the log aggregator; None if none is configured.
+        api: the Kubernetes API, for what is no pod; None if there is none.
+        feeds: events of pods; None if there is no API.
+        journal: told what was done to which secret.
     """
 
     settings: AgentSettings
@@ -55,6 +76,10 @@ class Parts:
     rows: RowCounts
     access: Access
     objects: Objects | None = None
+    history: History | None = None
+    api: KubernetesApi | None = None
+    feeds: Feeds | None = None
+    journal: Journal | None = None
 
 
 def services(parts: Parts) -> list[Service]:
@@ -67,6 +92,8 @@ def services(parts: Parts) -> list[Service]:
         parts.index,
         settings.logs,
         parts.now_s,
+        parts.history,
+        settings.history.limits,
     )
     objects = ObjectService(parts.objects)
     staging = Staging(parts.objects, settings.logs.container, settings.tasks.control_endpoint)
@@ -77,6 +104,8 @@ def services(parts: Parts) -> list[Service]:
         (own("AccessService"), AccessService(parts.access)),
         (own("ExecutorService"), ExecutorService(parts.cluster, staging)),
         (own("MetricsService"), _metrics(settings)),
+        (SECRETS, _secrets(parts)),
+        (RUNS, EventService(parts.feeds, parts.store, settings.events)),
     ]
 
 
@@ -84,3 +113,28 @@ def _metrics(settings: AgentSettings) -> MetricsService:
     access = settings.clickhouse
     engine = ClickHouseEngine(access, settings.metrics) if access.url else None
     return MetricsService(engine, settings.metrics)
+
+
+def _secrets(parts: Parts) -> SecretService:
+    settings, journal = parts.settings, parts.journal
+    backend = _secret_backend(parts)
+    if journal is None:
+        return SecretService(settings.org, settings.cluster, backend, settings.secrets)
+    return SecretService(
+        settings.org,
+        settings.cluster,
+        backend,
+        settings.secrets,
+        lambda event, name: journal.event(event, secret=name),
+    )
+
+
+def _secret_backend(parts: Parts) -> SecretBackend | None:
+    settings = parts.settings.secrets.check()
+    if settings.backend == AWS:
+        return AwsSecrets(settings.aws)
+    if settings.backend != KUBERNETES or parts.api is None:
+        return None
+    file = settings.kubernetes_token_file
+    api = parts.api.with_token(TokenFile(file)) if file else parts.api
+    return KubernetesSecrets(api, settings.namespace)

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from compute_agent.clickhouse import ClickHouseSettings
 from compute_agent.data_endpoint.settings import DataSettings
+from compute_agent.events.settings import EventSettings
+from compute_agent.logs.settings import HistorySettings
 from compute_agent.metrics.settings import MetricsLimits
 from compute_agent.objects.settings import ObjectSettings, TaskSettings
+from compute_agent.secrets.settings import SecretSettings
 from tunnel.settings import TunnelSettings, setting
 
 
@@ -191,6 +194,9 @@ class AgentSettings:
     reports: ReportLimits = field(default_factory=ReportLimits)
     clickhouse: ClickHouseSettings = field(default_factory=ClickHouseSettings)
     metrics: MetricsLimits = field(default_factory=MetricsLimits)
+    history: HistorySettings = field(default_factory=HistorySettings)
+    events: EventSettings = field(default_factory=EventSettings)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
     objects: ObjectSettings | None = None
     tasks: TaskSettings = field(default_factory=TaskSettings)
     data_endpoint: DataSettings | None = None

@@ -89,6 +89,8 @@ async def _run(
         number = await until_signalled()
         journal.event("stopping", signal=number)
         await cluster.kubelet.stop(settings.shutdown_s)
+        if cluster.collector is not None:
+            await cluster.collector.drain()
         nursery.cancel_scope.cancel()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from customer_stub.collector.opening import open_collector
 from customer_stub.kubernetes import status as errors
 from customer_stub.kubernetes.cluster_objects import NODE, NamespaceApi, NodeApi
 from customer_stub.kubernetes.collection import Collection
@@ -40,6 +41,7 @@ class Cluster:
         collections: every resource of the API by its plural name.
         kubelet: runs containers; `produced` tells what they wrote.
         stores: object store and registry; None without a `data_root`.
+        collector: of the pods' logs; None if they are collected nowhere.
 
     Args:
         settings: limits and the root of the log directories.
@@ -79,6 +81,7 @@ class Cluster:
         self.kubelet = Kubelet(
             store, settings, events, journal=journal, node=_random_uid(), clock=clock
         )
+        self.collector = self.kubelet.collector = open_collector(settings, journal)
 
     def reach_stores(
         self, *, objects_url: str, registry_url: str, registry_transport: Any = None
@@ -125,4 +128,7 @@ class Cluster:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run pods until cancelled; cancelled, it kills them."""
-        await self.kubelet.run(task_status=task_status)
+        async with trio.open_nursery() as nursery:
+            if self.collector is not None:
+                await nursery.start(self.collector.run)
+            await self.kubelet.run(task_status=task_status)

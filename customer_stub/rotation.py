@@ -28,6 +28,7 @@ class LogFile:
         rotate_bytes: size that a file does not exceed, unless one write alone does.
         rotate_files: files kept, the current one included.
         clock: wall clock, nanoseconds since the epoch.
+        on_rotate: called after a rotation, before the oldest file is deleted.
 
     Raises:
         OSError: the directory or file cannot be made.
@@ -40,8 +41,9 @@ class LogFile:
         rotate_bytes: int,
         rotate_files: int,
         clock: Callable[[], int] = time.time_ns,
+        on_rotate: Callable[[], None] = lambda: None,
     ) -> None:
-        self._path, self._clock = path, clock
+        self._path, self._clock, self._on_rotate = path, clock, on_rotate
         self._rotate_bytes, self._rotate_files = rotate_bytes, rotate_files
         self._rotated: list[Path] = []
         self._plain: list[Path] = []
@@ -94,6 +96,7 @@ class LogFile:
         self._open()
         self._rotated.append(target)
         self._plain.append(target)
+        self._on_rotate()
         while len(self._rotated) >= self._rotate_files:
             self._drop(self._rotated.pop(0))
         self._wake.set()

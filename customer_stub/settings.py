@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field
 
+from customer_stub.collector.settings import CollectorSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
@@ -50,6 +51,8 @@ class CustomerSettings:
     objects: ObjectsSettings = field(default_factory=ObjectsSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     pods: PodsSettings = field(default_factory=PodsSettings)
+    clickhouse: ClickHouseTarget = field(default_factory=ClickHouseTarget)
+    collector: CollectorSettings = field(default_factory=CollectorSettings)
     token_file: str = setting(
         "", why='Kubernetes static token file: token,user,uid,"group1,group2" on each line'
     )
@@ -122,6 +125,7 @@ class CustomerSettings:
             )
         self.objects.check()
         self.registry.check()
+        self.collector.check(self.clickhouse.url)
         return self
 
 

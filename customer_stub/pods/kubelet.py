@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from customer_stub.collector.collector import Collector
 from customer_stub.cri import LogWriter
 from customer_stub.kubernetes.cluster_objects import NODE
 from customer_stub.kubernetes.events import SCHEDULER, EventRecorder
@@ -43,6 +44,7 @@ class Kubelet:
     Attributes:
         additions: what the customer's side adds to every container.
         images: those of the cluster's registry; None runs every image as a command.
+        collector: told of logs that begin, rotate, end and are removed; None for none.
 
     Args:
         store: where pods come from and their status goes to.
@@ -66,6 +68,7 @@ class Kubelet:
         self._store, self._settings, self._journal = store, settings, journal
         self.additions = Additions()
         self.images: Images | None = None
+        self.collector: Collector | None = None
         self._events = events
         self._clock = clock
         self._log_root = Path(settings.log_root)
@@ -170,6 +173,8 @@ class Kubelet:
         stop.request(grace_s)
 
     def _remove_logs(self, pod: Json) -> None:
+        if self.collector is not None:
+            self.collector.removing(self.log_directory(pod))
         shutil.rmtree(self.log_directory(pod).parent, ignore_errors=True)
         key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
         if self._produced.get(key, ("",))[0] == pod["metadata"]["uid"]:
@@ -229,6 +234,7 @@ class Kubelet:
             rotate_bytes=self._settings.rotate_bytes,
             rotate_files=self._settings.rotate_files,
             clock=self._clock,
+            on_rotate=self._collect(pod),
         )
         writer = LogWriter(log, produced, clock=self._clock)
         started = partial(self._started, pod)
@@ -244,6 +250,14 @@ class Kubelet:
                 return await run(spec, writer, stop, started)
             finally:
                 writer.close()
+                if self.collector is not None:
+                    self.collector.ended(self.log_directory(pod), RESTART)
+
+    def _collect(self, pod: Json) -> Callable[[], None]:
+        """Have the log collected; what is returned is to be called at every rotation."""
+        if self.collector is None:
+            return lambda: None
+        return self.collector.follow(pod, self.log_directory(pod), RESTART)
 
     def _note_end(self, pod: Json, exit_: Exit) -> None:
         name = pod["spec"]["containers"][0]["name"]
