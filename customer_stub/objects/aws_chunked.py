@@ -131,7 +131,10 @@ class AwsChunked:
         match = _TRAILER.fullmatch(line)
         if match is None or len(self.trailers) >= MAX_TRAILERS or self._mode == SIGNED_CHUNKS:
             raise _malformed()
-        self.trailers[match[1].decode().lower()] = match[2].decode()
+        name = match[1].decode().lower()
+        if name in self.trailers:
+            raise _malformed()
+        self.trailers[name] = match[2].decode()
 
     def _check(self, algorithm: str, given: str, digests: str) -> None:
         head = self._signed

@@ -14,6 +14,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from customer_stub.objects.app import ObjectsApp
+from customer_stub.objects.aws_chunked import UNSIGNED_TRAILER
 from customer_stub.objects.iam import SERVICE_ACCOUNTS
 from customer_stub.objects.settings import Identity, ObjectsSettings
 from customer_stub.objects.store import ObjectStore
@@ -88,6 +89,8 @@ class Stage:
     ) -> Any:
         """Send a request signed in its header."""
         request = AWSRequest(method, HOST + path, headers=headers or {}, data=body)
+        if (headers or {}).get("x-amz-content-sha256") == UNSIGNED_TRAILER:
+            request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
         S3SigV4Auth(credentials(by), "s3", region).add_auth(request)
         return await self.send(request, change)
 
