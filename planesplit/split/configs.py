@@ -61,6 +61,11 @@ def customer(
         clickhouse_url: where pods' metrics and logs go; empty for nowhere.
     """
     identities = [{"name": name, **_store_key(site, name)} for name in site.store_keys]
+    collected: Table = {}
+    if clickhouse_url:
+        target = {"url": clickhouse_url, "ca_file": files.ca_file} | _user(site, "collector")
+        collector = {"sink": "clickhouse", "cluster": site.cluster}
+        collected = {"clickhouse": target, "collector": collector}
     return {
         "host": options.customer.address,
         **ports,
@@ -68,6 +73,8 @@ def customer(
         "data_root": str(site.data_root),
         "token_file": str(site.kubernetes_tokens),
         "objects": {"identities": identities},
+        "pods": {"path": list(options.pod_path), "ca_file": files.ca_file},
+        **collected,
         **_serving(site),
     }
 
@@ -131,7 +138,8 @@ def agent(
 
 def _stores(files: Directory, site: Site, urls: SiteUrls) -> Table:
     """Return the tables of the stores that the agent uses, where the cluster has them."""
-    table: Table = {}
+    proxy = str(site.secret_file("kubernetes-proxy"))
+    table: Table = {"secrets": {"backend": "kubernetes", "kubernetes_token_file": proxy}}
     if urls.clickhouse:
         table["clickhouse"] = {"url": urls.clickhouse, "ca_file": files.ca_file} | _user(
             site, "agent"

@@ -74,7 +74,7 @@ class SplitOptions:
     place: Place = field(default_factory=lambda: Place("acme", "demo", "development", "c1"))
     clusters: tuple[str, ...] = ()
     clients: tuple[Client, ...] = ()
-    clickhouse: bool = False
+    clickhouse: bool = True
     pod_path: tuple[str, ...] = ()
     vendor: Host = field(default_factory=Host)
     customer: Host = field(default_factory=Host)

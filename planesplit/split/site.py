@@ -12,8 +12,13 @@ from pathlib import Path
 from planesplit.pki import Authority, Leaf
 from planesplit.ready import write_atomically
 
-AGENT_USER = "system:serviceaccount:planesplit:executor"  # creates and watches task pods
-OPERATOR_GROUP = "system:masters"  # the customer's own operator, who may read everything
+OPERATOR_GROUP = "system:masters"
+# User of the Kubernetes API by the name of its token's file.
+KUBERNETES_USERS = {
+    "agent": "system:serviceaccount:union:executor",  # creates and watches task pods
+    "proxy": "system:serviceaccount:union:proxy-system",  # keeps secrets (Appendix D)
+    "operator": "operator",  # the customer's own, who may do everything
+}
 SECRET_BYTES = 32
 ACCESS_KEY_BYTES = 8
 
@@ -114,9 +119,9 @@ class Site:
     def _write_kubernetes_tokens(self) -> None:
         text = io.StringIO()
         rows = csv.writer(text)
-        rows.writerow([write_secret(self.secret_file("kubernetes-agent")), AGENT_USER, "1"])
-        operator = write_secret(self.secret_file("kubernetes-operator"))
-        rows.writerow([operator, "operator", "2", OPERATOR_GROUP])
+        for uid, (name, user) in enumerate(KUBERNETES_USERS.items(), start=1):
+            token = write_secret(self.secret_file(f"kubernetes-{name}"))
+            rows.writerow([token, user, uid, OPERATOR_GROUP if name == "operator" else ""])
         write_atomically(self.kubernetes_tokens, text.getvalue())
 
 
