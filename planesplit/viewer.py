@@ -49,6 +49,7 @@ class RunStatus:
         message: of its error, empty without.
         created, ended: empty or RFC 3339.
         cluster: where it runs, once that is known.
+        attempts: tries of its action so far.
     """
 
     name: str
@@ -58,6 +59,7 @@ class RunStatus:
     created: str = ""
     ended: str = ""
     cluster: str = ""
+    attempts: int = 0
 
     @property
     def done(self) -> bool:
@@ -315,6 +317,7 @@ def _status(details: run_definition_pb2.ActionDetails) -> RunStatus:
         created=_time(details.status.start_time.seconds),
         ended=_time(details.status.end_time.seconds),
         cluster=attempts[-1].cluster if attempts else "",
+        attempts=details.status.attempts,
     )
 
 

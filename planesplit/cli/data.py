@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from planesplit.cli.options import ReadyFile, app
+from planesplit.cli.options import ReadyFile, app, get, put
 
 
 @app.command
@@ -66,3 +67,52 @@ async def query(
             ready_file=ready_file,
         )
     )
+
+
+@put.command(name="bundle")
+async def put_bundle(
+    file: Annotated[Path, Parameter(help="A code bundle, e.g. a .tar.gz.")],
+    /,
+    *,
+    ready_file: ReadyFile = None,
+) -> int:
+    """Upload a code bundle to the customer's object store by a presigned URL; print its URI."""
+    from planesplit.commands.objects import put_bundle as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, file, ready_file=ready_file))
+
+
+@get.command(name="report")
+async def get_report(
+    run: Annotated[str, Parameter(help="The run's name.")],
+    /,
+    *,
+    attempt: Annotated[int, Parameter(help="Of its action; 0 is the latest.")] = 0,
+    output: Annotated[Path | None, Parameter(help="Write it to this file.")] = None,
+    open: Annotated[  # noqa: A002 - the option's name
+        bool, Parameter(negative="", help="Show it in a browser.")
+    ] = False,
+    ready_file: ReadyFile = None,
+) -> int:
+    """Print a run's HTML report, fetched from the customer's object store by a presigned URL."""
+    from planesplit.commands.objects import get_report as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(
+        partial(command, run, attempt=attempt, output=output, show=open, ready_file=ready_file)
+    )
+
+
+@get.command(name="io")
+async def get_io(
+    run: Annotated[str, Parameter(help="The run's name.")],
+    /,
+    *,
+    ready_file: ReadyFile = None,
+) -> int:
+    """Print what a run was given and what it returned, from the customer's own data endpoint."""
+    from planesplit.commands.objects import get_io as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, run, ready_file=ready_file))
