@@ -22,6 +22,8 @@ from customer_stub.kubernetes.secrets import SecretApi
 from customer_stub.kubernetes.store import ObjectStore
 from customer_stub.pods.kubelet import RESTART, Kubelet
 from customer_stub.pods.status import is_terminal
+from customer_stub.secrets.injection import Injector
+from customer_stub.secrets.lookup import make_lookup
 from customer_stub.settings import CustomerSettings
 from customer_stub.stores import Stores
 from tunnel.journal import Journal
@@ -30,6 +32,11 @@ from tunnel.settings import SettingError
 
 def _random_uid() -> str:
     return str(uuid.uuid4())
+
+
+def _files_root(settings: CustomerSettings) -> Path | None:
+    """Return where files of secrets are made; they live as long as their pod."""
+    return Path(settings.data_root) / "injected" if settings.data_root else None
 
 
 class Cluster:
@@ -80,6 +87,9 @@ class Cluster:
         self.stores = Stores(settings, journal=journal, clock=clock) if settings.data_root else None
         self.kubelet = Kubelet(
             store, settings, events, journal=journal, node=_random_uid(), clock=clock
+        )
+        self.kubelet.injector = Injector(
+            make_lookup(store, settings.secrets), settings.secrets, _files_root(settings)
         )
         self.collector = self.kubelet.collector = open_collector(settings, journal)
 

@@ -9,6 +9,7 @@ from customer_stub.collector.settings import CollectorSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
+from customer_stub.secrets.settings import SecretsSettings
 from tunnel.settings import SettingError, setting
 
 
@@ -53,6 +54,7 @@ class CustomerSettings:
     pods: PodsSettings = field(default_factory=PodsSettings)
     clickhouse: ClickHouseTarget = field(default_factory=ClickHouseTarget)
     collector: CollectorSettings = field(default_factory=CollectorSettings)
+    secrets: SecretsSettings = field(default_factory=SecretsSettings)
     token_file: str = setting(
         "", why='Kubernetes static token file: token,user,uid,"group1,group2" on each line'
     )
@@ -124,6 +126,7 @@ class CustomerSettings:
                 "setting 'token_file' is missing; name a token file, or set insecure = true"
             )
         self.objects.check()
+        self.secrets.check()
         self.registry.check()
         self.collector.check(self.clickhouse.url)
         return self

@@ -18,12 +18,12 @@ SIGTERM_EXIT = 143  # 128 + SIGTERM, what a shell and a container runtime report
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """The part of a pod's container that decides what runs."""
+    """The part of a pod's container that decides what runs; `env` may hold secrets: not shown."""
 
     image: str
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
     working_dir: str | None = None
 
     @classmethod

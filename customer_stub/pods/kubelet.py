@@ -7,6 +7,7 @@ import shutil
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,15 @@ from customer_stub.pods.images import Image, Images, PullError
 from customer_stub.pods.process import ProcessRunner
 from customer_stub.produced import Produced
 from customer_stub.rotation import LogFile
+from customer_stub.secrets.injection import InjectionFailed, Injector
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal
 
 PODS = "pods"
 RESTART = 0  # restartPolicy is always Never; the log's path still carries the number
 LOG_FAILURE_EXIT = 137  # killed by us: a container whose output can't be kept must not run on
-PULL_FAILURE_EXIT = 128  # as for a container that could not be started
+START_FAILURE_EXIT = 128  # as for a container that could not be started
+CONFIG_ERROR = "CreateContainerConfigError"  # kubelet's reason where a secret is missing
 
 BUILT_IN: dict[str, Run] = {"planesplit/replay": replay.run, "planesplit/workload": workload.run}
 
@@ -44,6 +47,7 @@ class Kubelet:
     Attributes:
         additions: what the customer's side adds to every container.
         images: those of the cluster's registry; None runs every image as a command.
+        injector: brings secrets into containers; None brings none.
         collector: told of logs that begin, rotate, end and are removed; None for none.
 
     Args:
@@ -68,6 +72,7 @@ class Kubelet:
         self._store, self._settings, self._journal = store, settings, journal
         self.additions = Additions()
         self.images: Images | None = None
+        self.injector: Injector | None = None
         self.collector: Collector | None = None
         self._events = events
         self._clock = clock
@@ -220,8 +225,30 @@ class Kubelet:
         except PullError as error:
             why = str(error)
             self._report(pod, lambda current: status.waiting(current, "ErrImagePull", why))
-            return Exit(PULL_FAILURE_EXIT, "ErrImagePull", why)
-        return await self._run_container(pod, stop, self.additions.complete(spec, image), image)
+            return Exit(START_FAILURE_EXIT, "ErrImagePull", why)
+        return await self._inject_and_run(pod, stop, self.additions.complete(spec, image), image)
+
+    async def _inject_and_run(
+        self, pod: Json, stop: Stop, spec: ContainerSpec, image: Image | None
+    ) -> Exit:
+        if self.injector is None:
+            return await self._run_container(pod, stop, spec, image)
+        try:
+            tell = partial(self._lacks_secret, pod)
+            injected = await stop.unless_requested(partial(self.injector.inject, pod, tell))
+        except InjectionFailed as error:
+            return Exit(START_FAILURE_EXIT, CONFIG_ERROR, str(error))
+        if injected is None:
+            return Exit(SIGTERM_EXIT)
+        try:
+            spec = replace(spec, env={**spec.env, **injected.env})
+            return await self._run_container(pod, stop, spec, image)
+        finally:
+            injected.close()
+
+    def _lacks_secret(self, pod: Json, why: str) -> None:
+        self._events.warning(pod, "Failed", f"Error: {why}")
+        self._report(pod, lambda current: status.waiting(current, CONFIG_ERROR, why))
 
     async def _run_container(
         self, pod: Json, stop: Stop, spec: ContainerSpec, image: Image | None
