@@ -10,7 +10,7 @@ import trio
 
 from customer_stub.asgi import lifespan, until_disconnected
 from customer_stub.clickhouse import errors
-from customer_stub.clickhouse.answer import Answer, Header, Send
+from customer_stub.clickhouse.answer import Answer, Broken, Header, Send
 from customer_stub.clickhouse.engine import Chunk
 from customer_stub.clickhouse.errors import QueryError
 from customer_stub.clickhouse.policy import Policy
@@ -80,12 +80,15 @@ class ClickHouseApp:
         started = trio.current_time()
         call = _Call()
         try:
-            await self._answer(call, scope, receive, send)
-        except QueryError as error:  # before there was a query
-            call.code = error.code
-            await self._new_answer(send, NO_QUERY_ID).fail(error)
-        except Exception as error:
-            self._journal.event("internal_error", kind=type(error).__name__)
+            try:
+                await self._answer(call, scope, receive, send)
+            except QueryError as error:  # before there was a query
+                call.code = error.code
+                await self._new_answer(send, NO_QUERY_ID).fail(error)
+        except* Broken:
+            raise Broken from None  # the server cuts the connection
+        except* Exception as group:
+            self._journal.event("internal_error", kind=type(group.exceptions[0]).__name__)
             raise  # the server answers 500, or cuts a running answer
         finally:
             self._journal.event(

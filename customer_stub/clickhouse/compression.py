@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import lz4.frame  # type: ignore[import-untyped]
@@ -88,7 +89,7 @@ def encoder(name: str) -> Encoder | None:
 
 
 class Decoder:
-    """Decompresses a request's body, at most so much of it.
+    """Decompresses a request's body, one frame or several, at most so much of it.
 
     Args:
         name: Content-Encoding, empty for none.
@@ -99,38 +100,63 @@ class Decoder:
     """
 
     def __init__(self, name: str, limit_bytes: int) -> None:
-        self._coder = _decoder(name.lower().strip())
+        self._name = name.lower().strip()
+        self._coder = _decoder(self._name)
+        self._begun = False
         self._left = self._limit = limit_bytes
 
-    def add(self, data: bytes) -> list[bytes]:
-        """Return the plain pieces of one coded piece.
+    def add(self, data: bytes) -> Iterator[bytes]:
+        """Yield the plain pieces of one coded piece.
 
         Raises:
             QueryError: damaged, or more than the limit.
         """
         if self._coder is None:
-            return [self._count(data)]
+            yield self._count(data)
+            return
         try:
-            return self._plain(data)
+            while data:
+                self._begun = True
+                for piece in _frame(self._coder, data):
+                    yield self._count(piece)
+                data = self._next_frame()
         except (zlib.error, zstd.ZstdError, RuntimeError, EOFError):
-            text = "The request's body cannot be decompressed."
-            raise errors.QueryError(354, "ZLIB_INFLATE_FAILED", text) from None
+            raise _damaged() from None
 
-    def _plain(self, data: bytes) -> list[bytes]:
-        pieces = []
-        while True:
-            piece = self._coder.decompress(data, READ_BYTES)
-            pieces.append(self._count(piece))
-            data = getattr(self._coder, "unconsumed_tail", b"")
-            full = len(piece) == READ_BYTES or not getattr(self._coder, "needs_input", True)
-            if self._coder.eof or not (data or (piece and full)):
-                return pieces
+    def end(self) -> None:
+        """Raise QueryError if the body ended inside a frame."""
+        if self._begun:
+            raise _damaged()
+
+    def _next_frame(self) -> bytes:
+        """Return what follows the end of a frame, nothing inside one."""
+        if not self._coder.eof:
+            return b""
+        rest: bytes = self._coder.unused_data or b""
+        self._coder, self._begun = _decoder(self._name), False
+        return rest
 
     def _count(self, piece: bytes) -> bytes:
         self._left -= len(piece)
         if self._left < 0:
             raise errors.too_large(self._limit)
         return piece
+
+
+def _frame(coder: Any, data: bytes) -> Iterator[bytes]:
+    """Yield what a decoder makes of a piece, in pieces of bounded size."""
+    while True:
+        piece = coder.decompress(data, READ_BYTES)
+        yield piece
+        data = getattr(coder, "unconsumed_tail", b"")
+        full = len(piece) == READ_BYTES or not getattr(coder, "needs_input", True)
+        if coder.eof or not (data or (piece and full)):
+            return
+
+
+def _damaged() -> errors.QueryError:
+    text = "The request's body cannot be decompressed."
+    return errors.QueryError(354, "ZLIB_INFLATE_FAILED", text)
 
 
 def _decoder(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ class Job:
         format: name of the output format, unless the statement has a FORMAT clause.
         tag: identifies the running query to `Engine.kill`; letters and digits.
         stream: fetch block by block instead of making the answer as a whole.
+        writes: an INSERT, whose rows are counted as written.
         parameters: values of {name:Type}, in ClickHouse's escaped text form.
         settings: applied in order before the statement.
         database: current database.
@@ -35,6 +36,7 @@ class Job:
     database: str = "otel"
     parameters: Mapping[str, str] = field(default_factory=dict)
     settings: Sequence[tuple[str, str]] = ()
+    writes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class ChdbCursor:
         self._handle, self._job = handle, job
         self._lock = threading.Lock()
         self._stream: Any = None
-        self._done = self._closed = self._empty = False
+        self._done = self._closed = False
         try:
             self._prepare()
         except QueryError:
@@ -191,9 +193,13 @@ class ChdbCursor:
 
     def _fetch_whole(self) -> Chunk:
         self._done = True
-        return _chunk(
+        whole = _chunk(
             _call(self._handle.query, self._sql, self._job.format, params=self._parameters)
         )
+        if not self._job.writes:
+            return whole
+        rows = max(whole.rows, whole.read_rows)  # of data, or of the SELECT that feeds the INSERT
+        return replace(whole, rows=0, written_rows=rows, written_bytes=whole.read_bytes)
 
 
 def _chunk(block: Any) -> Chunk:

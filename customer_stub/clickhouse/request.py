@@ -171,6 +171,7 @@ async def _body(receive: Receive, coding: str, settings: ClickHouseSettings) -> 
             for piece in decoder.add(message.get("body", b"")):
                 body.write(piece)
             if not message.get("more_body", False):
+                decoder.end()
                 body.seek(0)
                 return body
     raise QueryError(209, "SOCKET_TIMEOUT", "The request's body did not arrive in time.")

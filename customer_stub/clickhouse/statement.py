@@ -112,7 +112,7 @@ def _prepared(
     changes = statement.kind == "INSERT"
     name = request.default_format if changes else statement.format or request.default_format
     stream = statement.kind == "SELECT" and formats.streams(name)
-    wanted = engine = policy.engine_settings(
+    wanted = policy.engine_settings(
         user,
         statement,
         request.settings,
@@ -126,7 +126,8 @@ def _prepared(
         stream,
         policy.database(user, request.database),
         request.parameters,
-        engine,
+        wanted,
+        changes,
     )
     return Prepared(job, name, policy.limit_s(wanted))
 
