@@ -21,17 +21,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="session")
 def tenants_session() -> Iterator[Harness]:
-    """A split with two orgs and three clients."""
-    portal, split = open_portal(SplitOptions(clients=(OUTSIDER, READER), settings=SETTINGS))
+    """A split with two clusters, two orgs and three clients."""
+    options = SplitOptions(clusters=("c2",), clients=(OUTSIDER, READER), settings=SETTINGS)
+    portal, split = open_portal(options)
     yield Harness(portal, split, "tenants")
     portal.stop()
 
 
 @pytest.fixture
 def tenants(tenants_session: Harness) -> Iterator[Harness]:
-    """The split with two orgs, whole again after the test."""
+    """The split with two orgs, whole again after the test; every row went where it should."""
     yield tenants_session
     tenants_session.heal()
+    tenants_session.assert_resident()
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +46,7 @@ def insecure_session() -> Iterator[Harness]:
 
 @pytest.fixture
 def insecure(insecure_session: Harness) -> Iterator[Harness]:
-    """The split without TLS, whole again after the test."""
+    """The split without TLS, whole again after the test; every row went where it should."""
     yield insecure_session
     insecure_session.heal()
+    insecure_session.assert_resident()
