@@ -15,17 +15,21 @@ from compute_agent.access import Access, Gate
 from compute_agent.capabilities import Capabilities
 from compute_agent.dial import DialFailed
 from compute_agent.events.feeds import Feeds
+from compute_agent.health import Health
 from compute_agent.informer import keep_store
 from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.objects.objects import Objects
 from compute_agent.pods import Cluster, PodStore
+from compute_agent.reachable import checks
 from compute_agent.reconnect import REFUSALS, Backoff
 from compute_agent.reports import Reporter
 from compute_agent.services import Parts, services
 from compute_agent.settings import AgentSettings
+from compute_agent.tell import Teller
 from compute_agent.token import TokenSource, TokenUnreadable
+from compute_agent.usage import UsageCounter
 from tunnel.capabilities import CAPABILITIES
 from tunnel.errors import Code, TunnelError
 from tunnel.hello import Hello
@@ -155,6 +159,17 @@ class Agent:
             rows=self.rows,
             gate=Gate(self.access, settings.access_wait_s),
         )
+        teller = Teller(settings.org, settings.cluster, self.rows, settings.reports.answer_s)
+        self._health = Health(
+            self.store,
+            checks(settings.clickhouse, settings.objects),
+            UsageCounter(self.store, sources.api, None),
+            lambda: self.data_url,
+            teller,
+            settings.health,
+            every_s=settings.reports.health_s,
+            retry_s=settings.reports.retry_s,
+        )
         self.data_url = ""  # of the customer's data endpoint, as viewers reach it
         self._calls = 0
         self._call_ended = trio.Event()
@@ -175,6 +190,7 @@ class Agent:
             if self._feeds is not None:
                 nursery.start_soon(self._feeds.run)
             nursery.start_soon(self._watch_token)
+            nursery.start_soon(self._health.watch)
             code = await self._keep_tunnel(nursery)
             nursery.cancel_scope.cancel()
         return code
@@ -244,6 +260,7 @@ class Agent:
         self._journal.event("tunnel_open", relay=session.peer.server_id)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reporter.run, session)
+            nursery.start_soon(self._health.run, session)
             await session.goaway_received.wait()
             nursery.cancel_scope.cancel()
         self._journal.event("tunnel_draining", code=session.goaway_code.name)

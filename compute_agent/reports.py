@@ -8,24 +8,16 @@ from typing import NoReturn
 
 import trio
 from flyteidl2.common import phase_pb2
-from google.protobuf.message import DecodeError
 
 from compute_agent.outcomes import Events, Failed, Key, Outcomes
 from compute_agent.pods import Change, Pod, PodStore
 from compute_agent.settings import ReportLimits
-from tunnel.capabilities import CAPABILITIES, REPORT
-from tunnel.errors import Code, TunnelError
-from tunnel.events import Data, End, Head, Reset
-from tunnel.exchange import NONE, RequestHead, Scope
-from tunnel.messages.planesplit_v1_pb2 import Action, PhaseEvent, ReportRequest, ReportResponse
+from compute_agent.tell import Teller
+from tunnel.capabilities import REPORT
+from tunnel.messages.planesplit_v1_pb2 import Action, PhaseEvent, ReportRequest
 from tunnel.row_counts import RowCounts
 from tunnel.session import Session
-from tunnel.stream import Stream
 
-MAX_ANSWER_BYTES = 65_536  # a ReportResponse has a few bytes, a Connect error a few hundred
-HEADERS = (("connect-protocol-version", "1"), ("content-type", "application/proto"))
-VIEWER = "agent"
-OK = 200
 NANOS = 1_000_000_000
 
 
@@ -56,7 +48,8 @@ class Reporter:
     ) -> None:
         self._outcomes = Outcomes(failed)
         self._org, self._cluster, self._store = org, cluster, store
-        self._limits, self._now_s, self._rows = limits, now_s, rows or RowCounts()
+        self._limits, self._now_s = limits, now_s
+        self._teller = Teller(org, cluster, rows or RowCounts(), limits.answer_s)
         self._pending: dict[Key, PhaseEvent] = {}
         self._latest: dict[tuple[str, str, str], int] = {}
         self.dropped = 0
@@ -72,6 +65,7 @@ class Reporter:
             self._pending |= held
             for key in held:
                 del events[key]
+            full = full and not held  # what it does not name would count as lost
             request = ReportRequest(
                 org=self._org,
                 cluster=self._cluster,
@@ -79,7 +73,7 @@ class Reporter:
                 healthy=self._store.synced,
                 full=full,
             )
-            if await self._deliver(session, request):
+            if await self._teller.tell(session, REPORT, request):
                 full_due = full_due and not full
                 for key, event in events.items():
                     if self._pending.get(key) is event:
@@ -142,26 +136,6 @@ class Reporter:
             while self._pending.keys() <= held.keys() and not (full_due and self._store.synced):
                 await self._store.changed()
 
-    async def _deliver(self, session: Session, request: ReportRequest) -> bool:
-        """Send a report; whether the control plane took it."""
-        with trio.move_on_after(self._limits.answer_s):
-            try:
-                stream = session.open(report_head(self._org, self._cluster))
-            except TunnelError:
-                return False
-            try:
-                return await _call(stream, request.SerializeToString(), self._rows)
-            except TunnelError:
-                return False
-            finally:
-                stream.reset(Code.CANCELLED)  # harmless when it is over
-        return False
-
-
-def report_head(org: str, cluster: str) -> RequestHead:
-    """Return the head of the exchange that carries a report."""
-    return RequestHead("POST", REPORT, Scope(org, NONE, NONE, cluster), VIEWER, HEADERS)
-
 
 TERMINAL = frozenset({phase_pb2.ACTION_PHASE_SUCCEEDED, phase_pb2.ACTION_PHASE_FAILED})
 
@@ -192,36 +166,3 @@ def _when(pod: Pod, phase: int, now_s: float) -> float:
     if phase == phase_pb2.ACTION_PHASE_RUNNING:
         return pod.started_s or now_s
     return pod.created_s or now_s
-
-
-async def _call(stream: Stream, body: bytes, rows: RowCounts) -> bool:
-    """Send a unary request; whether a ReportResponse came back."""
-    row = CAPABILITIES[REPORT].row
-    await stream.send(body)
-    rows.add(row, "up", len(body))
-    stream.end()
-    status, answer = 0, bytearray()
-    while True:
-        await stream.ready()
-        for event in stream.take():
-            match event:
-                case Head(head=head):
-                    status = head.status
-                case Data(view=view):
-                    answer += view
-                    stream.release(len(view))
-                    rows.add(row, "down", len(view))
-                    if len(answer) > MAX_ANSWER_BYTES:
-                        return False
-                case End():
-                    return status == OK and _is_response(bytes(answer))
-                case Reset():
-                    return False
-
-
-def _is_response(answer: bytes) -> bool:
-    try:
-        ReportResponse.FromString(answer)
-    except DecodeError:
-        return False
-    return True

@@ -149,6 +149,18 @@ class ReportLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthLimits:
+    """Bounds of looking after the cluster's health; `reports.health_s` is how often it is told."""
+
+    check_s: float = setting(
+        5.0, low=0.1, high=300.0, why="what breaks is told within 10 s, two checks at most"
+    )
+    answer_s: float = setting(
+        3.0, low=0.1, high=60.0, why="a store that takes longer for a ping serves nobody"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSettings:
     """Everything about one agent.
 
@@ -192,6 +204,7 @@ class AgentSettings:
     logs: LogLimits = field(default_factory=LogLimits)
     kubernetes: ClusterLimits = field(default_factory=ClusterLimits)
     reports: ReportLimits = field(default_factory=ReportLimits)
+    health: HealthLimits = field(default_factory=HealthLimits)
     clickhouse: ClickHouseSettings = field(default_factory=ClickHouseSettings)
     metrics: MetricsLimits = field(default_factory=MetricsLimits)
     history: HistorySettings = field(default_factory=HistorySettings)

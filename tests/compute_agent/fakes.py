@@ -13,7 +13,7 @@ from compute_agent.agent import Agent, Chance, Sources
 from compute_agent.attempts import Attempt
 from compute_agent.pods import Change, ClusterError, Pod, PodSpec, WatchExpired
 from compute_agent.settings import AgentSettings
-from tunnel.capabilities import CAPABILITIES, PUT_ACCESS, TAIL_LOGS
+from tunnel.capabilities import CAPABILITIES, PUT_ACCESS, REPORT_HEALTH, TAIL_LOGS
 from tunnel.errors import AuthRefused, Code, TransportClosed
 from tunnel.events import Closed, Data, End, Head, Mark, Reset
 from tunnel.exchange import RequestHead, ResponseHead, Scope
@@ -23,6 +23,7 @@ from tunnel.memory import MemoryLink, memory_transport_pair
 from tunnel.messages.planesplit_v1_pb2 import (
     AccessRequest,
     Binding,
+    HealthRequest,
     ReportRequest,
     ReportResponse,
 )
@@ -55,6 +56,7 @@ class FakeRelay:
         self.tokens: list[bytes] = []
         self.refuse: Code | None = None
         self.reports: list[ReportRequest] = []
+        self.healths: list[HealthRequest] = []
         self.answer_reports = True
         self.roles = {"alice": "Admin"}
         self.version = 0
@@ -119,7 +121,10 @@ class FakeRelay:
                     body += bytes(event.view)
                     stream.release(len(event.view))
                 elif isinstance(event, End):
-                    self.reports.append(ReportRequest.FromString(body))
+                    if stream.request.path == REPORT_HEALTH:
+                        self.healths.append(HealthRequest.FromString(body))
+                    else:
+                        self.reports.append(ReportRequest.FromString(body))
                     self.change()
                     if self.answer_reports:
                         stream.head(ResponseHead(200, (("content-type", "application/proto"),)))
@@ -331,6 +336,8 @@ class Token:
 class World:
     """An agent in its surroundings; use as an async context manager inside a nursery."""
 
+    history = None  # a log aggregator
+
     def __init__(self, root: Path, nursery: trio.Nursery, **settings) -> None:
         self.root, self.nursery = root, nursery
         self.relay = FakeRelay(nursery)
@@ -352,7 +359,7 @@ class World:
 
     def start(self) -> Agent:
         """Start an agent; a second call is a restart."""
-        sources = Sources(self.cluster, self.token)
+        sources = Sources(self.cluster, self.token, history=self.history)
         chance = Chance(lambda: 1_800_000_000.0 + trio.current_time(), self._draw, "agent-1")
         agent = Agent(
             self.settings,

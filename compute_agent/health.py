@@ -1,0 +1,116 @@
+"""Tells the control plane how the cluster fares: numbers, and reasons from a closed list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn
+
+import trio
+
+from compute_agent.pods import PodStore
+from compute_agent.settings import HealthLimits
+from compute_agent.tell import Teller
+from compute_agent.usage import UsageSource
+from tunnel.capabilities import REPORT_HEALTH
+from tunnel.health import KUBERNETES_UNREACHABLE, REASONS
+from tunnel.messages.planesplit_v1_pb2 import HealthRequest
+from tunnel.session import Session
+
+Check = Callable[[], Awaitable[bool]]
+
+
+class Health:
+    """Looks at what the agent stands on, and tells what changes and every `every_s` seconds.
+
+    Args:
+        store: in step with the Kubernetes API, or not.
+        checks: reason -> whether that part can be reached; one of the closed list.
+        usage: counts what the cluster offers and uses.
+        data_url: the customer's own data endpoint, as viewers reach it, once it listens.
+        teller: carries reports.
+        limits: bounds.
+        every_s: longest time between two reports.
+        retry_s: pause after a report that was not taken.
+
+    Raises:
+        ValueError: a reason that the control plane would refuse: a bug.
+    """
+
+    def __init__(
+        self,
+        store: PodStore,
+        checks: Mapping[str, Check],
+        usage: UsageSource,
+        data_url: Callable[[], str],
+        teller: Teller,
+        limits: HealthLimits,
+        *,
+        every_s: float,
+        retry_s: float,
+    ) -> None:
+        if not checks.keys() <= REASONS:
+            raise ValueError("a reason is not in the closed list")
+        self._store, self._checks, self._usage = store, checks, usage
+        self._data_url, self._teller, self._limits = data_url, teller, limits
+        self._every_s, self._retry_s = every_s, retry_s
+        self._failed: set[str] = set()
+        self._changed = trio.Event()
+
+    async def watch(self) -> NoReturn:
+        """Check everything again and again, until cancelled."""
+        while True:
+            async with trio.open_nursery() as nursery:
+                for reason, check in self._checks.items():
+                    nursery.start_soon(self._check, reason, check)
+            await trio.sleep(self._limits.check_s)
+
+    async def run(self, session: Session) -> NoReturn:
+        """Report over one tunnel until cancelled."""
+        told = None
+        while True:
+            state = self._state()
+            request = await self._request(state)
+            if await self._teller.tell(session, REPORT_HEALTH, request):
+                told = state
+                with trio.move_on_after(self._every_s):
+                    await self._other_than(told)
+            else:
+                await trio.sleep(self._retry_s)
+
+    async def _check(self, reason: str, check: Check) -> None:
+        reachable = False
+        with trio.move_on_after(self._limits.answer_s):
+            reachable = await check()
+        before = reason in self._failed
+        (self._failed.discard if reachable else self._failed.add)(reason)
+        if before == reachable:
+            self._changed.set()
+            self._changed = trio.Event()
+
+    def _state(self) -> tuple[frozenset[str], str]:
+        """Return what is wrong, and where the data endpoint is: what is told at once."""
+        unsynced = set() if self._store.synced else {KUBERNETES_UNREACHABLE}
+        return frozenset(self._failed | unsynced), self._data_url()
+
+    async def _other_than(self, told: tuple[frozenset[str], str]) -> None:
+        while self._state() == told:
+            changed = self._changed
+            async with trio.open_nursery() as nursery:
+                for wait in (changed.wait, self._store.changed):
+                    nursery.start_soon(_first, wait, nursery.cancel_scope)
+
+    async def _request(self, state: tuple[frozenset[str], str]) -> HealthRequest:
+        reasons, data_url = state
+        return HealthRequest(
+            org=self._teller.org,
+            cluster=self._teller.cluster,
+            healthy=not reasons,
+            reasons=sorted(reasons),
+            usage=await self._usage(),
+            data_url=data_url,
+        )
+
+
+async def _first(wait: Callable[[], Awaitable[None]], others: trio.CancelScope) -> None:
+    await wait()
+    others.cancel()
