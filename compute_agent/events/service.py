@@ -23,6 +23,7 @@ from compute_agent.exchange import check_scope, current_exchange
 from compute_agent.pods import ClusterError, PodStore
 from tunnel.messages.rpc import Context
 
+FOLLOW = "planesplit-follow"  # header: "false" ends the watch when what is there was sent
 BATCH_EVENTS = 3  # a unit is at most 64 KiB, an event 16 KiB and a little
 
 Unit = tuple[WatchClusterEventsResponse, Cursor]
@@ -53,7 +54,7 @@ class EventService:
             )
         self._watches += 1
         try:
-            attempt, cursor = self._understand(request)
+            attempt, cursor, follow = self._understand(request)
             cursor = cursor or Cursor(await self._uid(attempt))
             key = attempt.namespace, attempt.pod, cursor.uid
             with self._feeds.follow(key) as feed:
@@ -65,24 +66,30 @@ class EventService:
                     for message, at in watch.due():
                         yield message
                         current_exchange.get().mark(at.encode())  # the message is on its way
-                    if over and watch.settled:
+                    if (over and watch.settled) or (watch.live and not follow):
                         return
                     if not over:
                         await watch.pause()
         finally:
             self._watches -= 1
 
-    def _understand(self, request: WatchClusterEventsRequest) -> tuple[Attempt, Cursor | None]:
+    def _understand(
+        self, request: WatchClusterEventsRequest
+    ) -> tuple[Attempt, Cursor | None, bool]:
         run = request.id.run
         check_scope(run.org, run.project, run.domain)
         number = request.attempt or 1
         attempt = Attempt(run.org, run.project, run.domain, run.name, request.id.name, number)
         if not request.attempt:
             attempt = attempt.numbered(self._store.latest(attempt))
-        resumed = current_exchange.get().cursor
+        exchange = current_exchange.get()
+        follow = exchange.request.get(FOLLOW) or "true"
+        if follow not in ("true", "false"):
+            raise ConnectError(Code.INVALID_ARGUMENT, f"{FOLLOW} must be true or false")
         try:
             attempt.check()
-            return attempt, Cursor.decode(resumed) if resumed else None
+            cursor = Cursor.decode(exchange.cursor) if exchange.cursor else None
+            return attempt, cursor, follow == "true"
         except (BadName, BadCursor) as error:
             raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
 
@@ -113,6 +120,11 @@ class _Watch:
         self._sent_s = trio.current_time()
         self._settle_at: float | None = None
         self.settled = False
+
+    @property
+    def live(self) -> bool:
+        """Whether everything that there was has been sent."""
+        return self._cursor.live
 
     def due(self) -> list[Unit]:
         """Return what is to be sent now, each message with the cursor behind it."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from planesplit.cli.options import ReadyFile, app, get, put
+from planesplit.cli.options import Output, ReadyFile, app, get, put
 
 
 @app.command
@@ -116,3 +116,24 @@ async def get_io(
     from planesplit.commands.outcome import settle
 
     return await settle(partial(command, run, ready_file=ready_file))
+
+
+@get.command(name="events")
+async def get_events(
+    run: Annotated[str, Parameter(help="The run's name.")],
+    /,
+    *,
+    watch: Annotated[
+        bool, Parameter(name=["--watch", "-w"], negative="", help="Go on until its pod has ended.")
+    ] = False,
+    attempt: Annotated[int, Parameter(help="Of its action; 0 is the latest.")] = 0,
+    output: Output = "table",
+    ready_file: ReadyFile = None,
+) -> int:
+    """Print what Kubernetes did with a run's pod; relayed live, stored nowhere on the way."""
+    from planesplit.commands.events import get_events as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(
+        partial(command, run, watch=watch, attempt=attempt, output=output, ready_file=ready_file)
+    )

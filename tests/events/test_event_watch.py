@@ -85,6 +85,18 @@ async def test_keepalive_and_the_first_empty_message(tmp_path: Path, autojump_cl
 Told = list[tuple[str, int]]
 
 
+async def test_what_is_there_now(tmp_path: Path, autojump_clock: Any) -> None:
+    async with stage(tmp_path) as on:
+        on.create("plain", "--rate", "0.001")
+        await trio.sleep(1)
+        started = trio.current_time()
+        async with on.watch(follow="false") as watch:
+            await watch.finish()
+        assert watch.reasons == LIFE[:4]
+        assert trio.current_time() == started
+        assert await _refusal(on, follow="maybe") is Code.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize("seed", range(8))
 async def test_cuts_anywhere_lose_and_double_nothing(
     tmp_path: Path, autojump_clock: Any, seed: int
