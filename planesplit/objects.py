@@ -54,7 +54,7 @@ async def upload_bundle(viewer: Viewer, store: httpx.AsyncClient, file: Path) ->
     answer = await viewer.client.unary(url, request, dataproxy.CreateUploadLocationResponse)
     with file.open("rb") as content:
         await _put(store, answer.signed_url, content, answer.headers)
-    return answer.native_url
+    return str(answer.native_url)
 
 
 async def report(viewer: Viewer, store: httpx.AsyncClient, run: str, attempt: int = 0) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from connectrpc.code import Code
 from flyteidl2.dataproxy import dataproxy_service_pb2 as dataproxy
 from google.protobuf.duration_pb2 import Duration
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from signing_stage import ATTEMPT, BUNDLES, METADATA, SCOPE, Stage, exchange, refused
 
@@ -345,6 +345,7 @@ async def test_odd_requests(stage: Stage) -> None:
             await stage.service.create_download_link_v2(bad, None)
 
 
+@settings(max_examples=25)
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
 async def test_any_name_is_refused_or_survives_the_way(
     tmp_path_factory: pytest.TempPathFactory, name: str
