@@ -24,8 +24,10 @@ from customer_stub.pods.container import SIGTERM_EXIT, ContainerSpec, Exit, Run,
 from customer_stub.pods.environment import Additions
 from customer_stub.pods.images import Image, Images, PullError
 from customer_stub.pods.process import ProcessRunner
+from customer_stub.pods.workplace import workplace
 from customer_stub.produced import Produced
 from customer_stub.rotation import LogFile
+from customer_stub.samples.sampler import Running
 from customer_stub.secrets.injection import InjectionFailed, Injector
 from customer_stub.settings import CustomerSettings
 from tunnel.journal import Journal
@@ -77,6 +79,7 @@ class Kubelet:
         self._events = events
         self._clock = clock
         self._log_root = Path(settings.log_root)
+        self._work_root = Path(settings.data_root) / "work" if settings.data_root else None
         self._processes = ProcessRunner(node, drain_s=settings.drain_s)
         self._waiting: OrderedDict[str, Json] = OrderedDict()
         self._stops: dict[str, Stop] = {}
@@ -116,6 +119,15 @@ class Kubelet:
         uid, produced = found
         identity = {"namespace": namespace, "pod": name, "uid": uid, "restart": RESTART}
         return {**identity, **produced.report()}
+
+    def running(self) -> list[Running]:
+        """Return the pods that run now."""
+        current = [self._current(self._known[uid]) for uid in self._stops if uid in self._known]
+        return [
+            Running(pod, self._processes.pids.get(pod["metadata"]["uid"]))
+            for pod in current
+            if pod is not None and pod["status"]["phase"] == "Running"
+        ]
 
     def log_directory(self, pod: Json) -> Path:
         """Return the directory of a pod's container logs, laid out as kubelet does."""
@@ -226,7 +238,10 @@ class Kubelet:
             why = str(error)
             self._report(pod, lambda current: status.waiting(current, "ErrImagePull", why))
             return Exit(START_FAILURE_EXIT, "ErrImagePull", why)
-        return await self._inject_and_run(pod, stop, self.additions.complete(spec, image), image)
+        spec = self.additions.complete(spec, image)
+        with workplace(self._work_root, pod["metadata"]["uid"]) as place:
+            spec = replace(spec, working_dir=spec.working_dir or place)
+            return await self._inject_and_run(pod, stop, spec, image)
 
     async def _inject_and_run(
         self, pod: Json, stop: Stop, spec: ContainerSpec, image: Image | None
