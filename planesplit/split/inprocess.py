@@ -18,6 +18,7 @@ import trio
 
 from compute_agent.agent import Agent, Chance, Sources
 from compute_agent.kubernetes import Kubernetes
+from compute_agent.objects.objects import Objects
 from compute_agent.settings import AgentSettings
 from compute_agent.token import NoToken, TokenFile, TokenSource
 from control_stub.app import control_plane, read_secrets
@@ -52,6 +53,7 @@ from tunnel.websocket import connect_websocket
 
 URLS = Urls(control="http://control", relay="http://relay", ops="http://ops")
 KUBERNETES_URL = "http://kubernetes"
+OBJECTS_URL = "http://localhost"
 PRIVATE_URL = "http://relay-private"
 
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
@@ -81,6 +83,7 @@ class InProcess:
         self._relay: Relay
         self._control_app: AsgiApp
         self._kubernetes_app: Any
+        self._objects_app: Any
         self._epoch_s = time.time() - trio.current_time()
         self.journals = {name: Ring() for name in options.planes}
         self.failure: PlaneFailed | None = None
@@ -93,12 +96,13 @@ class InProcess:
                 (URLS.relay, self._to_relay(lambda relay: relay.serve_viewer)),
                 (URLS.ops, self._to_relay(lambda relay: relay.serve_ops)),
                 (KUBERNETES_URL, AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))),
+                (OBJECTS_URL, AsgiTransport(lambda: self._objects_app, self._in(CUSTOMER))),
             )
         }
 
     def site_urls(self, site: Site) -> SiteUrls:
         """See Backend; nothing here listens on a socket."""
-        return SiteUrls(kubernetes=KUBERNETES_URL)
+        return SiteUrls(kubernetes=KUBERNETES_URL, objects=OBJECTS_URL)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -229,8 +233,11 @@ class InProcess:
         journal = self._journal(CUSTOMER)
         cluster = Cluster(settings, journal=journal, clock=lambda: int(self.now_s() * 1e9))
         tokens = KubernetesTokens(read_token_file(settings.token_file))
+        assert cluster.stores is not None
+        self._objects_app = cluster.stores.objects
+        pages = {"/_planesplit/rows": cluster.stores.rows_report}
         self._kubernetes_app = KubernetesApp(
-            cluster, tokens=tokens, settings=settings, journal=journal
+            cluster, tokens=tokens, settings=settings, journal=journal, pages=pages
         )
         await cluster.run(task_status=task_status)
 
@@ -270,11 +277,14 @@ class InProcess:
             settings.kubernetes,
             transport,
         )
+        assert settings.objects is not None
+        store = AsgiTransport(lambda: self._objects_app, self._in(CUSTOMER))
+        objects = Objects.open(settings.objects, self.now_s, transport=store)
         token: TokenSource = TokenFile(settings.token_file) if self._files.identities else NoToken()
         agent = Agent(
             settings,
             dial=self._dial,
-            sources=Sources(kubernetes, token),
+            sources=Sources(kubernetes, token, objects, api=kubernetes.api),
             journal=self._journal(AGENT),
             chance=Chance(now_s=self.now_s),
         )
