@@ -1,3 +1,125 @@
 """Commands about clusters and identities."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from planesplit.cli.options import Output, ReadyFile, app, get
+
+cluster = App(name="cluster", help="Let clusters connect, or shut them out.")
+app.command(cluster)
+
+Name = Annotated[str, Parameter(help="The cluster's name.")]
+Subject = Annotated[str, Parameter(help="A user's or an application's name.")]
+Role = Annotated[Literal["Admin", "Contributor", "Viewer"], Parameter(help="What it may do.")]
+Project = Annotated[str, Parameter(help="Only in this project; everywhere if not given.")]
+Domain = Annotated[str, Parameter(help="Only in this domain; everywhere if not given.")]
+
+
+@get.command(name="clusters")
+async def get_clusters(
+    *,
+    output: Output = "table",
+    watch: Annotated[
+        bool, Parameter(negative="", help="Again at every change, until Ctrl-C.")
+    ] = False,
+    ready_file: ReadyFile = None,
+) -> int:
+    """Show tunnel, health and usage of every cluster."""
+    from planesplit.commands.clusters import get_clusters as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, output=output, watch=watch, ready_file=ready_file))
+
+
+@cluster.command
+async def enable(name: Name, /, *, ready_file: ReadyFile = None) -> int:
+    """Let a cluster's agent connect."""
+    return await _set_cluster(name, enabled=True, ready_file=ready_file)
+
+
+@cluster.command
+async def disable(name: Name, /, *, ready_file: ReadyFile = None) -> int:
+    """End a cluster's tunnels and refuse its agent until it is enabled again."""
+    return await _set_cluster(name, enabled=False, ready_file=ready_file)
+
+
+@get.command(name="principals")
+async def get_principals(*, output: Output = "table", ready_file: ReadyFile = None) -> int:
+    """List users and applications with their roles."""
+    from planesplit.commands.identity import get_principals as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, output=output, ready_file=ready_file))
+
+
+@app.command
+async def bind(
+    subject: Subject,
+    role: Role,
+    /,
+    *,
+    project: Project = "",
+    domain: Domain = "",
+    ready_file: ReadyFile = None,
+) -> int:
+    """Give a subject a role."""
+    return await _bind(subject, role, project, domain, remove=False, ready_file=ready_file)
+
+
+@app.command
+async def unbind(
+    subject: Subject,
+    role: Role,
+    /,
+    *,
+    project: Project = "",
+    domain: Domain = "",
+    ready_file: ReadyFile = None,
+) -> int:
+    """Take a role away; what it allowed ends at once."""
+    return await _bind(subject, role, project, domain, remove=True, ready_file=ready_file)
+
+
+@app.command
+async def revoke(subject: Subject, /, *, ready_file: ReadyFile = None) -> int:
+    """Make every token of a subject void; it may fetch new ones."""
+    from planesplit.commands.identity import revoke as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, subject, ready_file=ready_file))
+
+
+async def _set_cluster(name: str, *, enabled: bool, ready_file: ReadyFile) -> int:
+    from planesplit.commands.clusters import set_cluster as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, name, enabled=enabled, ready_file=ready_file))
+
+
+async def _bind(
+    subject: str,
+    role: str,
+    project: str,
+    domain: str,
+    *,
+    remove: bool,
+    ready_file: ReadyFile,
+) -> int:
+    from planesplit.commands.identity import bind as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(
+        partial(
+            command,
+            subject,
+            role,
+            project=project,
+            domain=domain,
+            remove=remove,
+            ready_file=ready_file,
+        )
+    )
