@@ -22,6 +22,7 @@ from customer_stub.kubernetes.secrets import SecretApi
 from customer_stub.kubernetes.store import ObjectStore
 from customer_stub.pods.kubelet import RESTART, Kubelet
 from customer_stub.pods.status import is_terminal
+from customer_stub.samples.opening import open_feeder
 from customer_stub.secrets.injection import Injector
 from customer_stub.secrets.lookup import make_lookup
 from customer_stub.settings import CustomerSettings
@@ -92,6 +93,7 @@ class Cluster:
             make_lookup(store, settings.secrets), settings.secrets, _files_root(settings)
         )
         self.collector = self.kubelet.collector = open_collector(settings, journal)
+        self._feeder = open_feeder(settings, journal)
 
     def reach_stores(
         self, *, objects_url: str, registry_url: str, registry_transport: Any = None
@@ -141,4 +143,6 @@ class Cluster:
         async with trio.open_nursery() as nursery:
             if self.collector is not None:
                 await nursery.start(self.collector.run)
+            if self._feeder is not None:
+                await nursery.start(self._feeder.run, self.kubelet.running)
             await self.kubelet.run(task_status=task_status)

@@ -9,6 +9,7 @@ from customer_stub.collector.settings import CollectorSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
+from customer_stub.samples.settings import SamplesSettings
 from customer_stub.secrets.settings import SecretsSettings
 from tunnel.settings import SettingError, setting
 
@@ -54,6 +55,7 @@ class CustomerSettings:
     pods: PodsSettings = field(default_factory=PodsSettings)
     clickhouse: ClickHouseTarget = field(default_factory=ClickHouseTarget)
     collector: CollectorSettings = field(default_factory=CollectorSettings)
+    samples: SamplesSettings = field(default_factory=SamplesSettings)
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
     token_file: str = setting(
         "", why='Kubernetes static token file: token,user,uid,"group1,group2" on each line'

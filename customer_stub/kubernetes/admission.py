@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from customer_stub.kubernetes.status import ApiError, bad_request, invalid
+from customer_stub.samples.resources import quantity
 
 Json = dict[str, Any]
 
@@ -68,7 +69,16 @@ _METADATA = {
     "managedFields",
 }
 _SPEC = {"containers", "restartPolicy", "terminationGracePeriodSeconds", "serviceAccountName"}
-_CONTAINER = {"name", "image", "command", "args", "env", "workingDir", "imagePullPolicy"}
+_CONTAINER = {
+    "name",
+    "image",
+    "command",
+    "args",
+    "env",
+    "workingDir",
+    "imagePullPolicy",
+    "resources",
+}
 
 
 def _refusal(name: str, causes: list[Cause]) -> ApiError:
@@ -152,6 +162,18 @@ def _container(container: Json, path: str) -> Iterator[Cause]:
     if not _is_text(container.get("workingDir", "")):
         yield f"{path}workingDir", "FieldValueInvalid", "Invalid value"
     yield from _env(container.get("env", []), f"{path}env")
+    yield from _resources(container.get("resources", {}), f"{path}resources")
+
+
+def _resources(resources: object, path: str) -> Iterator[Cause]:
+    if not isinstance(resources, dict):
+        yield path, "FieldValueInvalid", "must be an object"
+        return
+    yield from unknown_fields(resources, {"requests", "limits"}, f"{path}.")
+    for kind in ("requests", "limits"):
+        amounts = resources.get(kind, {})
+        if not isinstance(amounts, dict) or any(quantity(v) is None for v in amounts.values()):
+            yield f"{path}.{kind}", "FieldValueInvalid", "must hold quantities"
 
 
 def _env(env: object, path: str) -> Iterator[Cause]:

@@ -34,6 +34,9 @@ class ProcessRunner:
     thread of the event loop, not by a worker thread (as trio.run_process would), because PDEATHSIG
     fires when the forking *thread* ends.
 
+    Attributes:
+        pids: of running commands by their pod's uid; each leads a session of its own.
+
     Args:
         node: identifies this node's processes; unique among nodes of the machine.
         drain_s: how long to read on after the command's end while somebody holds its pipes.
@@ -42,6 +45,7 @@ class ProcessRunner:
     def __init__(self, node: str, *, drain_s: float) -> None:
         self._node, self._drain_s = node, drain_s
         self._guardian: subprocess.Popen[bytes] | None = None
+        self.pids: dict[str, int] = {}
 
     async def run(
         self,
@@ -63,12 +67,14 @@ class ProcessRunner:
         except (OSError, ValueError, IndexError) as error:
             return Exit(START_ERROR_EXIT, "StartError", _start_error(error))
         started()
+        self.pids[uid] = process.pid
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_copy, process.stdout, "stdout", output)
             nursery.start_soon(_copy, process.stderr, "stderr", output)
             try:
                 await _ended(process, stop)
             finally:
+                del self.pids[uid]
                 code = _reap(process, mark)
             nursery.cancel_scope.deadline = trio.current_time() + self._drain_s
         return Exit(code)

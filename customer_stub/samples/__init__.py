@@ -1,0 +1,1 @@
+"""Samples of what running pods use, fed to the customer's ClickHouse."""
