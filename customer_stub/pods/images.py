@@ -89,8 +89,8 @@ class Images:
         Raises:
             PullError: it names the registry, but is malformed.
         """
-        host, _, rest = image.partition("/")
-        if host not in self._registry.hosts:
+        host, slash, rest = image.partition("/")
+        if not slash or host not in self._registry.hosts:
             return None
         reference = parse_reference(rest)
         if reference is None:
