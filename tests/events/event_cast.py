@@ -58,8 +58,11 @@ class Stage:
         return self.world.cluster.pods.get(attempt.namespace, attempt.pod)
 
     @asynccontextmanager
-    async def watch(self, cursor: bytes = b"", attempt: Attempt = ATTEMPT) -> AsyncIterator[Watch]:
+    async def watch(
+        self, cursor: bytes = b"", attempt: Attempt = ATTEMPT, follow: str = ""
+    ) -> AsyncIterator[Watch]:
         exchange = Exchange(cursor=cursor)
+        exchange.request.get = lambda name: follow
         current_exchange.set(exchange)  # type: ignore[arg-type]
         request = WatchClusterEventsRequest(attempt=attempt.attempt)
         request.id.name = attempt.action
