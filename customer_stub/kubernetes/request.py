@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import trio
 
+from customer_stub.kubernetes import protobuf
 from customer_stub.kubernetes import status as errors
 from customer_stub.kubernetes.admission import MAX_GRACE_S
 from customer_stub.kubernetes.logs import LogOptions
@@ -97,15 +98,15 @@ class Request:
         )
 
     async def json(self) -> Any:
-        """Read the body as JSON; no body is an empty object."""
+        """Read the body, JSON or protobuf, as JSON; no body is an empty object."""
         kind = (self.header("content-type") or JSON).partition(";")[0].strip()
         body = await self.body()
-        if body and kind != JSON:
+        if body and kind not in (JSON, protobuf.MEDIA_TYPE):
             raise errors.unsupported_media_type()
         try:
-            return json.loads(body or b"{}")
+            return json.loads(body or b"{}") if kind == JSON else protobuf.decode(body)
         except (ValueError, RecursionError):
-            raise errors.bad_request("the body is not valid JSON") from None
+            raise errors.bad_request("the body is not a valid object") from None
 
     async def body(self) -> bytes:
         """Read the body within the limits of size and time."""

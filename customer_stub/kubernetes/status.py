@@ -123,7 +123,12 @@ def too_large(limit_bytes: int) -> ApiError:
 def unsupported_media_type() -> ApiError:
     """415: only JSON is spoken."""
     message = "the body of the request was in an unknown format - accepted media types include:"
-    return ApiError(415, "UnsupportedMediaType", f"{message} application/json", {})
+    return ApiError(
+        415,
+        "UnsupportedMediaType",
+        f"{message} application/json, application/vnd.kubernetes.protobuf",
+        {},
+    )
 
 
 def invalid(name: str, causes: list[Json], kind: str = "Pod") -> ApiError:
