@@ -69,6 +69,8 @@ class ClickHouseApp:
             await send({"type": "websocket.close"})
         elif (healthy := _health(scope)) is not None:
             await _plain(send, 200, healthy)
+        elif scope["path"] != "/":
+            await _plain(send, 404, b"There is no handle for this path.\n")
         else:
             self._free -= 1
             try:
@@ -112,6 +114,15 @@ class ClickHouseApp:
         request = await read(scope, receive, headers, fields, self._settings)
         request.check()
         answer = self._new_answer(send, request.query_id, request.coding)
+        with request.body:
+            await self._until_left(call, request, user, answer, receive)
+        if call.code < 0:
+            call.code = errors.cancelled().code  # the client left
+
+    async def _until_left(
+        self, call: _Call, request: Request, user: UserSettings, answer: Answer, receive: Receive
+    ) -> None:
+        """Run a query until it ends or its client has gone."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(until_disconnected, receive, nursery.cancel_scope)
             try:
@@ -120,8 +131,6 @@ class ClickHouseApp:
                 call.code = error.code
                 await answer.fail(error)
             nursery.cancel_scope.cancel()
-        if call.code < 0:
-            call.code = errors.cancelled().code  # the client left
 
     async def _run(self, call: _Call, request: Request, user: UserSettings, answer: Answer) -> None:
         with ExitStack() as stack:

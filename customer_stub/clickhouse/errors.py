@@ -6,6 +6,7 @@ import re
 
 _CODE = re.compile(r"Code: ([0-9]{1,5})\. (?:DB::)?(?:Exception: )?")
 _NAME = re.compile(r"\(([A-Z][A-Z0-9_]{2,})\)(?: \(version [^)]*\))?\s*$")
+_COMMENT = re.compile(r"/\*planesplit:[0-9a-f]+\*/ ?")  # ours, in front of every statement
 _VERSION = re.compile(r"\(version [^)]*\)\s*$")
 MAX_TEXT = 4096  # characters of an engine's message that go on to the client
 
@@ -48,6 +49,7 @@ class QueryError(Exception):
 
 def from_engine(text: str) -> QueryError:
     """Make an error from the text of an exception of the engine."""
+    text = _COMMENT.sub("", text)
     code = _CODE.search(text)
     body = _VERSION.sub("", text[code.end() :] if code else text).strip()
     name = _NAME.search(body)

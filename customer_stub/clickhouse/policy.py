@@ -67,6 +67,8 @@ class Policy:
         """
         if ("INTO", "OUTFILE") in statement.phrases or ("FROM", "INFILE") in statement.phrases:
             raise errors.denied("INTO OUTFILE and FROM INFILE have no meaning over HTTP")
+        if statement.kind in ("SET", "USE"):
+            raise errors.not_implemented("A session that keeps settings or a database")
         changes = statement.kind not in READS
         if changes and (reading or user.readonly):
             raise errors.read_only()

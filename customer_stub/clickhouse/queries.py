@@ -17,6 +17,7 @@ from customer_stub.clickhouse.settings import ClickHouseSettings, UserSettings
 from tunnel.journal import Journal
 
 KILL_S = 5.0  # for the engine to take a KILL; it takes milliseconds
+STUCK_S = 30.0  # a killed query ends between two blocks: milliseconds, seconds on a busy machine
 KILL_THREADS = 2
 
 T = TypeVar("T")
@@ -103,7 +104,11 @@ class Queries:
         with trio.CancelScope(shield=True):
             if kill and not query.idle.is_set():
                 await self._kill(query.job.tag)
-            await query.idle.wait()
+            with trio.move_on_after(STUCK_S):
+                await query.idle.wait()
+            if not query.idle.is_set():
+                self._journal.event("query_stuck", tag=query.job.tag)
+                return  # its thread, handle and place are lost
             if query.cursor is not None:
                 await trio.to_thread.run_sync(query.cursor.close, limiter=self._killers)
             if query.placed:

@@ -20,7 +20,7 @@ _TOKEN = re.compile(
   | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
   | (?P<number>[0-9][A-Za-z0-9_.]*)
   | (?P<heredoc>\$(?P<tag>[A-Za-z0-9_]*)\$.*?\$(?P=tag)\$)
-  | (?P<mark>[!-~])
+  | (?P<mark>[!\#-&(-_a-~])
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -19,6 +19,7 @@ METRICS = (
     ("container.cost", "USD/h", "0.12"),
 )
 MAX_ROWS = 50_000_000
+BLOCK_ROWS = 131_072  # written at once; the engine's default of 1 M takes more than 512 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ SELECT
     if(metric = 4, map('gpu', '0'), map()),
     at, at, [{values}][metric + 1]
 FROM numbers({series.rows})
+SETTINGS min_insert_block_size_rows = {BLOCK_ROWS}, min_insert_block_size_bytes = 0
 """  # noqa: S608 - numbers, and names that are quoted
 
 
