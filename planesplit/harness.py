@@ -125,6 +125,7 @@ class Harness:
         exec: str | Sequence[str] | None = None,  # noqa: A002 - the option's name
         replay: Path | str | None = None,
         workload: str | None = None,
+        image: str | None = None,
         args: Sequence[str] = (),
         env: dict[str, str] | None = None,
         cluster: str = "",
@@ -137,6 +138,7 @@ class Harness:
                 exec=exec,
                 replay=replay,
                 workload=workload,
+                image=image,
                 args=args,
                 env=env,
                 name=name,

@@ -28,27 +28,31 @@ def container(
     exec: str | Sequence[str] | None = None,  # noqa: A002 - the option's name
     replay: Path | str | None = None,
     workload: str | None = None,
+    image: str | None = None,
     args: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> Container:
-    """Describe what to run; exactly one of `exec`, `replay` and `workload`.
+    """Describe what to run; exactly one of `exec`, `replay`, `workload` and `image`.
 
     Args:
         exec: a shell command line, or a command as a list.
         replay: a file whose lines are printed; `args` may name the lines per second.
         workload: a name of the seeded generator; `args` are its options.
+        image: an image of the cluster's registry (`registry.local/name:tag`), run as it says.
         args: further arguments.
         env: environment variables.
 
     Raises:
         ValueError: none or several are given.
     """
-    if sum(choice is not None for choice in (exec, replay, workload)) != 1:
-        raise ValueError("give exactly one of exec, replay and workload")
+    if sum(choice is not None for choice in (exec, replay, workload, image)) != 1:
+        raise ValueError("give exactly one of exec, replay, workload and image")
     if replay is not None:
         path = str(Path(replay).absolute())
         return Container(REPLAY_IMAGE, args=(path, *args), env=env, name="replay")
     if workload is not None:
         return Container(WORKLOAD_IMAGE, args=(workload, *args), env=env, name=workload)
+    if image is not None:
+        return Container(image, args=tuple(args), env=env, name="image")
     command = (SHELL, "-c", exec) if isinstance(exec, str) else tuple(exec or ())
     return Container(COMMAND_IMAGE, command, tuple(args), env)

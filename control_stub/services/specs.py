@@ -18,8 +18,8 @@ def checked(spec: task_definition_pb2.TaskSpec, limit_bytes: int) -> task_defini
     template = spec.task_template
     if template.WhichOneof("target") != "container":
         raise invalid("a task must have a container")
-    if not template.container.image or not (template.container.command or template.container.args):
-        raise invalid("a container must have an image and a command or arguments")
+    if not template.container.image:
+        raise invalid("a container must have an image")
     if spec.ByteSize() > limit_bytes:
         raise invalid(f"a task's specification is over {limit_bytes} bytes")
     return spec

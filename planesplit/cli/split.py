@@ -59,6 +59,10 @@ async def run(
     workload: Annotated[
         str | None, Parameter(help="Seeded generator: training, plain, burst, huge or binary.")
     ] = None,
+    image: Annotated[
+        str | None,
+        Parameter(help="Image of the cluster's registry, e.g. registry.local/planesplit/workload."),
+    ] = None,
     name: Annotated[str, Parameter(help="The run's name; chosen for you if not given.")] = "",
     cluster: Annotated[str, Parameter(help="Where to run; chosen for you if not given.")] = "",
     wait: Annotated[
@@ -76,6 +80,7 @@ async def run(
             exec=exec,
             replay=replay,
             workload=workload,
+            image=image,
             arguments=arguments,
             name=name,
             cluster=cluster,

@@ -20,6 +20,7 @@ async def run(
     exec: str | None,  # noqa: A002 - the option's name
     replay: Path | None,
     workload: str | None,
+    image: str | None,
     arguments: tuple[str, ...],
     name: str,
     cluster: str,
@@ -31,7 +32,7 @@ async def run(
     Raises:
         UsageError: not exactly one thing to run, or a file that is not there.
     """
-    made = _container(exec, replay, workload, arguments)
+    made = _container(exec, replay, workload, image, arguments)
     async with open_viewer(find(ready_file)) as viewer:
         started = await viewer.run(made, name, cluster=cluster)
         sys.stdout.write(started + "\n")
@@ -52,14 +53,15 @@ def _container(
     exec: str | None,  # noqa: A002
     replay: Path | None,
     workload: str | None,
+    image: str | None,
     arguments: tuple[str, ...],
 ) -> Container:
     if replay is not None and not replay.is_file():
         raise UsageError(f"--replay '{replay}' is not a file; name one that can be read")
     try:
-        return container(exec=exec, replay=replay, workload=workload, args=arguments)
+        return container(exec=exec, replay=replay, workload=workload, image=image, args=arguments)
     except ValueError:
-        raise UsageError("give exactly one of --exec, --replay and --workload") from None
+        raise UsageError("give exactly one of --exec, --replay, --workload and --image") from None
 
 
 def _exit_code(status: RunStatus) -> int:

@@ -12,7 +12,7 @@ from planesplit.measure.subjects import (
 )
 from planesplit.measure.whole import start_whole
 
-PARTS = ("bulk", "lines", "rtt", "stalled")
+PARTS = ("bulk", "lines", "rtt", "stalled", "query")
 
 
 def _haproxy_missing() -> str:

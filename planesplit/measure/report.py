@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
 from planesplit.measure.latency import LineLatency, Percentiles, RoundTrip
+from planesplit.measure.queries import Queries
 from planesplit.measure.rounds import Throughput
 from planesplit.measure.spread import Spread
 from planesplit.measure.stalled import Stalled
@@ -24,7 +25,7 @@ class Report:
     Args:
         environment: where it was made.
         skipped: subjects that could not be measured, and why.
-        throughput, lines, round_trips, stalled: the figures.
+        throughput, lines, round_trips, stalled, queries: the figures.
     """
 
     environment: dict[str, Any] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Report:
     lines: list[LineLatency] = field(default_factory=list)
     round_trips: list[RoundTrip] = field(default_factory=list)
     stalled: Stalled | None = None
+    queries: Queries | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return everything; a spread is a median with the smallest and the largest round."""
@@ -45,6 +47,7 @@ class Report:
             "lines": [asdict(figure) | {"valid": figure.valid} for figure in self.lines],
             "round_trips": self.round_trips,
             "stalled": stalled and stalled.as_json(),
+            "queries": self.queries and self.queries.as_json(),
         }
         rounded: dict[str, Any] = _plain(document)
         return rounded
@@ -61,6 +64,8 @@ class Report:
             parts.append(_round_trips(self.round_trips))
         if self.stalled:
             parts.append(_stalled(self.stalled))
+        if self.queries:
+            parts.append(_queries(self.queries))
         return "\n\n".join(parts) + "\n"
 
 
@@ -185,4 +190,14 @@ def _stalled(figure: Stalled) -> str:
         f"relay memory: {figure.rss_before / MB:.1f} MB before, {figure.rss_stalled / MB:.1f} MB "
         f"while stalled (bound: +{figure.bound_bytes / MB:.1f} MB), "
         f"{figure.rss_after / MB:.1f} MB after they hung up"
+    )
+
+
+def _queries(figure: Queries) -> str:
+    direct, path = figure.rows_per_s(figure.direct), figure.rows_per_s(figure.path)
+    return (
+        f"a query of {figure.rows} rows: {direct.median / 1e6:.2f} M rows/s read from ClickHouse, "
+        f"{path.median / 1e6:.2f} M rows/s through agent and relay: "
+        f"{_around(figure.share, 2)} of it\n"
+        + ", ".join(f"{name} {cost:.2f} CPU s/GB" for name, cost in figure.cpu_s_per_gb.items())
     )

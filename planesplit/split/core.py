@@ -90,6 +90,7 @@ class Split:
         exec: str | Sequence[str] | None = None,  # noqa: A002 - the option's name
         replay: Path | str | None = None,
         workload: str | None = None,
+        image: str | None = None,
         args: Sequence[str] = (),
         env: dict[str, str] | None = None,
         name: str = "",
@@ -101,10 +102,12 @@ class Split:
             name, cluster: see `Viewer.run`.
 
         Raises:
-            ValueError: not exactly one of exec, replay and workload.
+            ValueError: not exactly one of exec, replay, workload and image.
             ConnectError: the control plane refuses.
         """
-        made = container(exec=exec, replay=replay, workload=workload, args=args, env=env)
+        made = container(
+            exec=exec, replay=replay, workload=workload, image=image, args=args, env=env
+        )
         return await self.viewer.run(made, name, cluster=cluster)
 
     def tail(self, run: str, **options: Any) -> AbstractAsyncContextManager[AsyncGenerator[Line]]:

@@ -109,7 +109,7 @@ def test_errors_name_the_remedy(tmp_path: Path) -> None:
         assert unknown.stderr == "planesplit: not_found: no such run\n"
         nothing = planesplit("run", ready=ready)
         assert nothing.returncode == 2
-        assert "--exec, --replay and --workload" in nothing.stderr
+        assert "--exec, --replay, --workload and --image" in nothing.stderr
         absent = planesplit("run", "--replay", "/nonesuch", ready=ready)
         assert absent.returncode == 2
         assert "'/nonesuch' is not a file" in absent.stderr
