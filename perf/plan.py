@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from planesplit.measure.catalogue import PARTS, SUBJECTS
 from planesplit.measure.environment import Environment
 from planesplit.measure.latency import measure_lines, measure_round_trips
+from planesplit.measure.queries import measure_queries
 from planesplit.measure.report import Report
 from planesplit.measure.rounds import Progress, measure_throughput
 from planesplit.measure.stalled import measure_stalled
@@ -28,6 +29,7 @@ class Plan:
         line_s: seconds of one turn.
         line_rounds: turns of each subject at each of these.
         pings: round trips of one turn.
+        query_rows: of one query's result.
         parts: what is measured.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     line_s: float = 2.0
     line_rounds: int = 3
     pings: int = 1_000
+    query_rows: int = 1_000_000
     parts: tuple[str, ...] = PARTS
 
 
@@ -104,6 +107,10 @@ async def measure(plan: Plan, names: Sequence[str], progress: Progress) -> Repor
     if "stalled" in plan.parts and able("stalled"):
         report.stalled = await measure_stalled(
             rounds=plan.rounds, round_bytes=plan.round_bytes, progress=progress
+        )
+    if "query" in plan.parts:
+        report.queries = await measure_queries(
+            rows=plan.query_rows, rounds=plan.rounds, progress=progress
         )
     report.environment = environment.capture()
     return report
