@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +19,7 @@ from compute_agent.dial import LOOPBACK, Dialer
 from compute_agent.kubernetes import Kubernetes
 from compute_agent.logs.backends import open_history
 from compute_agent.objects.objects import Objects
+from compute_agent.objects.signer import load_signing
 from compute_agent.settings import AgentSettings
 from compute_agent.token import NoToken, TokenFile, TokenSource
 from tunnel.errors import Code
@@ -52,9 +55,12 @@ async def _run(
     objects = Objects.open(settings.objects, time.time) if settings.objects else None
     sources = Sources(cluster, token, objects, open_history(settings), cluster.api)
     agent = Agent(settings, dial=dialer, sources=sources, journal=journal)
+    data_port, serve_data = await _open_data_endpoint(agent, settings, objects, journal)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, agent, journal)
-        data_port = await _open_data_endpoint(agent, settings, objects, journal, nursery)
+        nursery.start_soon(serve_data)
+        if objects:
+            nursery.start_soon(trio.to_thread.run_sync, load_signing)
         announce(
             org=settings.org, cluster=settings.cluster, slot=settings.slot, data_port=data_port
         )
@@ -62,20 +68,22 @@ async def _run(
         nursery.cancel_scope.cancel()
     with trio.move_on_after(settings.kubernetes.request_s):
         await cluster.aclose()
+        if objects:
+            await objects.store.aclose()
     return REPLACED_EXIT if code is Code.REPLACED else 0
 
 
 async def _open_data_endpoint(
-    agent: Agent,
-    settings: AgentSettings,
-    objects: Objects | None,
-    journal: Journal,
-    nursery: trio.Nursery,
-) -> int:
-    """Listen for viewers in the customer's network; return the port, 0 without an endpoint."""
+    agent: Agent, settings: AgentSettings, objects: Objects | None, journal: Journal
+) -> tuple[int, Callable[[], Awaitable[None]]]:
+    """Listen for viewers in the customer's network; return the port and what serves it.
+
+    Raises:
+        SettingError: it cannot listen there.
+    """
     data = settings.data_endpoint
     if data is None:
-        return 0
+        return 0, trio.lowlevel.checkpoint
     check_address(data, insecure=settings.tls is None)
     endpoint = DataEndpoint(
         settings.org,
@@ -86,11 +94,15 @@ async def _open_data_endpoint(
         tunnel_rows=agent.rows,
         journal=journal,
     )
-    listener = await open_listener(data.host, data.port)
+    try:
+        listener = await open_listener(data.host, data.port)
+    except OSError as error:
+        raise SettingError(
+            f"setting 'data_endpoint': cannot listen on {data.host}:{data.port}: {error.strerror}"
+        ) from None
     port = int(listener.socket.getsockname()[1])
     agent.data_url = endpoint.url(port)
-    nursery.start_soon(endpoint.run, listener)
-    return port
+    return port, partial(endpoint.run, listener)
 
 
 async def _stop_on_signal(agent: Agent, journal: Journal) -> None:

@@ -21,7 +21,7 @@ from compute_agent.attempts import Attempt, BadName
 from compute_agent.data_endpoint.settings import DataSettings
 from compute_agent.objects.keys import Place, Workspace, check_key
 from compute_agent.objects.objects import Objects
-from compute_agent.objects.records import place_in
+from compute_agent.objects.records import Record, place_in
 from compute_agent.objects.rpc import answering
 from compute_agent.objects.signer import Identity
 from compute_agent.pods import PodStore
@@ -29,6 +29,7 @@ from tunnel.messages.rpc import Context
 
 PROTOBUF = "application/octet-stream"
 OUTPUTS = "outputs.pb"
+MAX_ATTEMPTS = 100  # looked through for the last one; nobody retries so often
 
 
 class DataService:
@@ -86,25 +87,32 @@ class DataService:
         attempt = Attempt(
             workspace.org, run.project, run.domain, run.name, request.action_id.name, 1
         )
-        attempt = attempt.numbered(self._store.latest(attempt))
         try:
             attempt.check()
         except BadName as error:
             raise _invalid(str(error)) from None
         objects = self._objects()
-        outputs = objects.layout.of(attempt, OUTPUTS)
         async with answering():
-            inputs = await self._inputs(objects, workspace, attempt)
+            attempt, record = await self._latest(objects, attempt)
+            outputs = objects.layout.of(attempt, OUTPUTS)
+            uploaded = record and place_in(objects.layout, workspace, record.inputs)
+            inputs = uploaded or objects.layout.of(attempt, "inputs.pb")
             given = await self._read(objects, inputs)
             returned = await self._read(objects, outputs)
         if given is None:
             raise ConnectError(Code.NOT_FOUND, "the action's inputs are not, or no more, here")
         return _data(inputs, given, outputs, returned)
 
-    async def _inputs(self, objects: Objects, workspace: Workspace, attempt: Attempt) -> Place:
+    async def _latest(self, objects: Objects, attempt: Attempt) -> tuple[Attempt, Record | None]:
+        """Return the last attempt and its record: by pods, and by records where those are gone."""
+        attempt = attempt.numbered(self._store.latest(attempt))
         record = await objects.records.of(attempt)
-        uploaded = record and place_in(objects.layout, workspace, record.inputs)
-        return uploaded or objects.layout.of(attempt, "inputs.pb")
+        while record and attempt.attempt < MAX_ATTEMPTS:
+            later = await objects.records.of(attempt.numbered(attempt.attempt + 1))
+            if later is None:
+                break
+            attempt, record = attempt.numbered(attempt.attempt + 1), later
+        return attempt, record
 
     async def _read(self, objects: Objects, place: Place) -> bytes | None:
         return await objects.store.get(Identity.PROXY_SYSTEM, place, self._limit_bytes)

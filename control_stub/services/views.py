@@ -144,6 +144,12 @@ def _error(report: Report) -> workflow.ErrorInfo:
         if report.reason.startswith(REFUSED):
             text = f"the cluster refused the task: {report.reason.removeprefix(REFUSED)}"
         return workflow.ErrorInfo(message=text, kind=workflow.ErrorInfo.KIND_SYSTEM)
+    if report.exit_code == 0:  # flyte's runtime ends so; the agent found what it left
+        return workflow.ErrorInfo(
+            message="the task failed; its error is in the customer's object store (error.pb)",
+            kind=workflow.ErrorInfo.KIND_USER,
+            code="TaskError",
+        )
     code = "unknown" if report.exit_code is None else str(report.exit_code)
     return workflow.ErrorInfo(
         message=f"the container ended with exit code {code}",

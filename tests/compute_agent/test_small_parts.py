@@ -189,6 +189,10 @@ def config(tmp_path: Path, **changes) -> dict:
     }
 
 
+IDENTITY = {"access_key": "k", "secret_file": "f"}
+STORE = {"endpoint_url": "http://store", "executor": IDENTITY, "proxy_system": IDENTITY}
+
+
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
@@ -201,6 +205,9 @@ def config(tmp_path: Path, **changes) -> dict:
         ({"kubernetes_url": "https://k8s", "kubernetes_ca_file": "/nowhere"}, "kubernetes_ca_file"),
         ({"relay_url": "wss://relay"}, "token_file"),
         ({"logs": {"poll_max_s": 0.2}}, "poll_max_s"),
+        ({"relay_url": "ws://localhost", "data_endpoint": {"host": "0.0.0.0"}}, "data_endpoint"),
+        ({"relay_url": "ws://localhost", "objects": STORE}, "endpoint_url"),
+        ({"relay_url": "ws://localhost", "objects": {**STORE, "url_ttl_s": 7200.0}}, "url_ttl_s"),
     ],
 )
 def test_settings_that_cannot_work_end_with_one_error(tmp_path: Path, changes, names):

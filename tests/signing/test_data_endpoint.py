@@ -165,6 +165,18 @@ async def test_what_is_not_there(tmp_path: Path) -> None:
         assert asked.json()["code"] == "unavailable"
 
 
+async def test_the_last_attempt_is_found_without_pods(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        for number in (1, 2, 3):
+            value = inputs(name=str(number)).SerializeToString()
+            place = await served.stage.put(METADATA, f"{PREFIX}inputs/{number}/inputs.pb", value)
+            attempt = ATTEMPT.numbered(number)
+            await served.stage.objects.records.write(attempt, Record(inputs=place.uri), "", "")
+        asked = await served.call("GetActionData", action_data(), token("bob"))
+        data = dataproxy.GetActionDataResponse.FromString(asked.content)
+        assert data.inputs == inputs(name="3")
+
+
 async def test_a_record_of_others_inputs_is_not_followed(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         theirs = await served.stage.put(METADATA, "acme/other/dev/inputs/x/inputs.pb", b"")
