@@ -95,6 +95,8 @@ def manifest(spec: PodSpec) -> dict[str, Any]:
         container["args"] = list(spec.args)
     if spec.env:
         container["env"] = [{"name": n, "value": v} for n, v in sorted(spec.env.items())]
+    if spec.requests:
+        container["resources"] = {"requests": spec.requests}
     metadata: dict[str, Any] = {
         "name": attempt.pod,
         "namespace": attempt.namespace,

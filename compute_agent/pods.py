@@ -48,6 +48,7 @@ class PodSpec:
     args: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     secrets: tuple[SecretWish, ...] = ()
+    requests: dict[str, str] = field(default_factory=dict)  # Kubernetes resource -> quantity
 
 
 @dataclass(frozen=True, slots=True)

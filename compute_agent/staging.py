@@ -58,6 +58,7 @@ class Staging:
                 **templates.environment(attempt, layout, self._control_endpoint),
             },
             tuple(SecretWish(s.key, s.env_var, s.mount_path) for s in wanted.secrets),
+            dict(wanted.requests),
         )
 
     async def _values(

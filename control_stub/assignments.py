@@ -131,12 +131,27 @@ def assignment(run: Run, template: tasks_pb2.TaskTemplate) -> wire.AssignRequest
             args=container.args,
             env={pair.key: pair.value for pair in container.env},
             secrets=map(_mount, template.security_context.secrets),
+            requests=_requests(container.resources),
         ),
         inputs_uri=run.inputs_uri,
         created_at=views.timestamp(run.created_at),
         task_name=run.task_name,
         task_version=run.task_version,
     )
+
+
+# Names in a task's specification -> Kubernetes resources.
+_RESOURCES = {
+    tasks_pb2.Resources.CPU: "cpu",
+    tasks_pb2.Resources.MEMORY: "memory",
+    tasks_pb2.Resources.GPU: "nvidia.com/gpu",
+    tasks_pb2.Resources.EPHEMERAL_STORAGE: "ephemeral-storage",
+}
+
+
+def _requests(resources: tasks_pb2.Resources) -> dict[str, str]:
+    known = (entry for entry in resources.requests if entry.name in _RESOURCES)
+    return {_RESOURCES[entry.name]: entry.value for entry in known}
 
 
 def _mount(secret: security_pb2.Secret) -> wire.SecretMount:

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 from flyteidl2.cluster import payload_pb2 as cluster_pb2
 from flyteidl2.common import identifier_pb2, phase_pb2
-from flyteidl2.core import literals_pb2
+from flyteidl2.core import literals_pb2, tasks_pb2
 from flyteidl2.dataproxy import dataproxy_service_pb2 as dataproxy
 from flyteidl2.workflow import run_definition_pb2, run_service_pb2
 from google.protobuf.message import Message
@@ -114,6 +114,10 @@ class Viewer:
             literals_pb2.KeyValuePair(key=key, value=value)
             for key, value in (container.env or {}).items()
         )
+        if container.gpus:
+            template.container.resources.requests.add(
+                name=tasks_pb2.Resources.GPU, value=str(container.gpus)
+            )
         request.run_spec.cluster_pool = cluster
         answer = await self._call("CreateRun", request, run_service_pb2.CreateRunResponse)
         return str(answer.run.action.id.run.name)

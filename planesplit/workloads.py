@@ -10,17 +10,19 @@ SHELL = "/bin/sh"
 COMMAND_IMAGE = "planesplit/command"  # any image name runs its command as a real process
 REPLAY_IMAGE = "planesplit/replay"
 WORKLOAD_IMAGE = "planesplit/workload"
+TRAINING = "training"  # the workload that asks for a GPU
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container: image, command line and environment."""
+    """One container: image, command line, environment and how many GPUs it asks for."""
 
     image: str
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: Mapping[str, str] | None = None
     name: str = "command"
+    gpus: int = 0
 
 
 def container(
@@ -51,7 +53,8 @@ def container(
         path = str(Path(replay).absolute())
         return Container(REPLAY_IMAGE, args=(path, *args), env=env, name="replay")
     if workload is not None:
-        return Container(WORKLOAD_IMAGE, args=(workload, *args), env=env, name=workload)
+        gpus = int(workload == TRAINING)
+        return Container(WORKLOAD_IMAGE, args=(workload, *args), env=env, name=workload, gpus=gpus)
     if image is not None:
         return Container(image, args=tuple(args), env=env, name="image")
     command = (SHELL, "-c", exec) if isinstance(exec, str) else tuple(exec or ())
