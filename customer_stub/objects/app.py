@@ -5,10 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 
-import trio
-
 from customer_stub.asgi import Answer, Body, Receive, Scope, Send, lifespan, send_answer
 from customer_stub.objects.answers import error, xml
+from customer_stub.objects.bulk import delete_objects, read_document
 from customer_stub.objects.cors import Cors
 from customer_stub.objects.errors import S3Error, denied, not_implemented
 from customer_stub.objects.iam import SERVICE_ACCOUNTS, Action
@@ -20,8 +19,6 @@ from customer_stub.objects.sigv4 import Signed, verify
 from customer_stub.objects.store import ObjectStore
 from customer_stub.objects.upload import Upload
 from tunnel.journal import Journal
-
-MAX_XML_BYTES = 1_048_576  # CompleteMultipartUpload of 10,000 parts is about 1 MB
 
 _ACTIONS: dict[str, Action] = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "write"}
 _QUERY = {
@@ -43,7 +40,7 @@ _QUERY = {
         "response-expires",
     },
     "PUT": {"uploadId", "partNumber"},
-    "POST": {"uploadId", "uploads"},
+    "POST": {"uploadId", "uploads", "delete"},
     "DELETE": {"uploadId"},
 }
 _HEADERS = {
@@ -129,7 +126,8 @@ class ObjectsApp:
         if request.method not in (*_ACTIONS, "POST"):
             raise S3Error("MethodNotAllowed", "The specified method is not allowed here.")
         kind = self._settings.kind(request.bucket)
-        action = _ACTIONS.get(request.method, "write") if request.key else "list"
+        whole = not request.key and request.method != "POST"  # of a bucket
+        action = "list" if whole else _ACTIONS.get(request.method, "write")
         if kind is None or not account.may(action, kind, presigned=signed.presigned):
             raise denied()
         plain = request.parameter("uploadId") is None and request.method in ("GET", "HEAD", "PUT")
@@ -138,7 +136,7 @@ class ObjectsApp:
 
     async def _route(self, request: S3Request, receive: Receive, signed: Signed) -> Answer:
         if not request.key:
-            return self._bucket(request)
+            return await self._bucket(request, receive, signed)
         request.check_key()
         match request.method:
             case "GET" | "HEAD":
@@ -151,8 +149,11 @@ class ObjectsApp:
             return self._multipart.abort(request, signed.identity.name)
         return self._store.delete(request)
 
-    def _bucket(self, request: S3Request) -> Answer:
+    async def _bucket(self, request: S3Request, receive: Receive, signed: Signed) -> Answer:
         bucket = self._store.bucket(request.bucket)
+        if request.method == "POST" and request.parameter("delete") is not None:
+            document = await read_document(request, receive, signed, self._settings)
+            return delete_objects(bucket, document)
         if request.method == "HEAD":
             return Answer(200, {"x-amz-bucket-region": self._settings.region})
         if request.method != "GET":
@@ -173,9 +174,9 @@ class ObjectsApp:
             return self._multipart.begin(request, owner)
         if request.parameter("uploadId") is None:
             raise not_implemented("POST of an object")
-        body = await _small(receive, self._settings.idle_s)
+        document = await read_document(request, receive, signed, self._settings)
         return await self._multipart.complete(
-            request, body, owner, once=self._once(request, signed)
+            request, document, owner, once=self._once(request, signed)
         )
 
     def _once(self, request: S3Request, signed: Signed) -> bool:
@@ -185,19 +186,6 @@ class ObjectsApp:
         themselves they may write again: attempts are repeated and checkpoints move on.
         """
         return signed.presigned or self._settings.kind(request.bucket) == "fast-registration"
-
-
-async def _small(receive: Receive, idle_s: float) -> bytes:
-    body = bytearray()
-    with trio.move_on_after(idle_s):
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > MAX_XML_BYTES:
-                raise S3Error("MalformedXML", f"The document has more than {MAX_XML_BYTES} bytes")
-            if not message.get("more_body", False):
-                return bytes(body)
-    raise S3Error("RequestTimeout", "The body did not arrive in time")
 
 
 def _only_known(request: S3Request) -> None:

@@ -48,17 +48,21 @@ class Draft:
     """Content that is being written, visible to nobody.
 
     Attributes:
-        size_bytes: written so far.
         kept: whether it outlives the context that made it.
     """
 
     def __init__(self, path: Path, reserve: Reserve) -> None:
         self.path, self._reserve = path, reserve
-        self.size_bytes = 0
+        self._size_bytes = 0
         self.kept = False
         self._md5, self._sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._fd = os.open(path, flags, 0o640)
+
+    @property
+    def size_bytes(self) -> int:
+        """Written so far."""
+        return self._size_bytes
 
     @property
     def md5(self) -> str:
@@ -77,7 +81,7 @@ class Draft:
             S3Error: the disk or the store is full.
         """
         self._reserve.take(len(data))
-        self.size_bytes += len(data)
+        self._size_bytes += len(data)
         self._md5.update(data)
         self._sha256.update(data)
         view = memoryview(data)
@@ -97,8 +101,8 @@ class Draft:
         """Remove what was written."""
         self.close()
         self.path.unlink(missing_ok=True)
-        self._reserve.give(self.size_bytes)
-        self.size_bytes = 0
+        self._reserve.give(self._size_bytes)
+        self._size_bytes = 0
 
 
 class Reserve:

@@ -93,14 +93,16 @@ class Multipart:
         pending.parts[number] = draft
         return Answer(200, {"etag": f'"{draft.md5}"'})
 
-    async def complete(self, request: S3Request, body: bytes, owner: str, *, once: bool) -> Answer:
+    async def complete(
+        self, request: S3Request, document: str, owner: str, *, once: bool
+    ) -> Answer:
         """Answer CompleteMultipartUpload; `once` as in `ObjectStore.write`.
 
         Raises:
             S3Error: the list of parts does not fit what was uploaded.
         """
         pending = self._find(request, owner)
-        parts = self._listed(pending, body)
+        parts = self._listed(pending, document)
         pending.closing = True
         try:
             digest = hashlib.md5(usedforsecurity=False)
@@ -141,8 +143,8 @@ class Multipart:
     def _end(self, request: S3Request) -> None:
         self._uploads.pop(request.parameter("uploadId") or "").discard()
 
-    def _listed(self, pending: _Pending, body: bytes) -> list[Draft]:
-        listed = list(_parse(body))
+    def _listed(self, pending: _Pending, document: str) -> list[Draft]:
+        listed = _parse(document)
         numbers = [number for number, _ in listed]
         if numbers != sorted(set(numbers)):
             raise S3Error("InvalidPartOrder", "The list of parts was not in ascending order.")
@@ -158,11 +160,10 @@ class Multipart:
         return parts
 
 
-def _parse(body: bytes) -> list[tuple[int, str]]:
+def _parse(document: str) -> list[tuple[int, str]]:
     """Read the list of parts. The document is small and flat: no XML parser meets the network."""
-    text = body.decode("utf-8", "replace")
     parts = []
-    for inner in _PART.findall(text):
+    for inner in _PART.findall(document):
         number, etag = _NUMBER.search(inner), _ETAG.search(inner)
         if number is None or etag is None:
             raise S3Error("MalformedXML", "A part needs PartNumber and ETag")

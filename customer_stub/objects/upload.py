@@ -14,7 +14,6 @@ import trio
 
 from customer_stub.asgi import Receive
 from customer_stub.objects.aws_chunked import MODES, AwsChunked
-from customer_stub.objects.disk import Draft
 from customer_stub.objects.errors import S3Error, not_implemented
 from customer_stub.objects.request import S3Request
 from customer_stub.objects.settings import ObjectsSettings
@@ -28,6 +27,25 @@ class _Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
     def digest(self) -> bytes: ...
+
+
+class Sink(Protocol):
+    """Where content goes: a draft on disk, or a document in memory."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Written so far."""
+
+    @property
+    def md5(self) -> str:
+        """MD5 of what was written, in hex."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what was written, in hex."""
+
+    def write(self, data: bytes) -> None:
+        """Append; raises S3Error when full."""
 
 
 class _Crc32:
@@ -79,8 +97,8 @@ class Upload:
             self._names = {*self._names, *trailer.lower().replace(" ", "").split(",")}
         self._digests = {name: _checksum(name) for name in self._names}
 
-    async def into(self, draft: Draft) -> None:
-        """Write the content into a draft and check it.
+    async def into(self, draft: Sink) -> None:
+        """Write the content somewhere and check it.
 
         Raises:
             S3Error: it differs from what the head said in length, digest or signature, or it
@@ -106,7 +124,7 @@ class Upload:
             return message.get("body", b""), message.get("more_body", False)
         raise S3Error("RequestTimeout", "The body did not arrive in time")
 
-    def _check(self, draft: Draft) -> None:
+    def _check(self, draft: Sink) -> None:
         if self._chunks is not None:
             self._chunks.finish()
         if draft.size_bytes != self._size:

@@ -6,6 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
+from xml.sax.saxutils import escape
 
 import pytest
 import trio
@@ -195,3 +197,46 @@ async def test_a_url_is_not_for_multipart(small_parts: Stage) -> None:
     for method, query in (("PUT", f"partNumber=1&uploadId={upload}"), ("POST", "uploads=")):
         answer = await stage.presigned(method, f"{KEY}?{query}")
         assert (answer.status_code, code(answer)) == (403, "AccessDenied")
+
+
+async def test_a_list_of_parts_that_was_altered(small_parts: Stage) -> None:
+    stage = small_parts
+    upload = await begin(stage)
+    tag = (await part(stage, upload, 1, b"x")).headers["etag"]
+
+    def alter(request: Any) -> None:
+        request._content = document([(2, tag)])
+
+    answer = await complete(stage, upload, [(1, tag)], change=alter)
+    assert code(answer) == "XAmzContentSHA256Mismatch"
+    assert (await complete(stage, upload, [(1, tag)])).status_code == 200
+
+
+def deletion(*keys: str, quiet: bool = False) -> bytes:
+    objects = "".join(f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)
+    return f"<Delete>{objects}<Quiet>{str(quiet).lower()}</Quiet></Delete>".encode()
+
+
+async def test_deleting_several(stage: Stage) -> None:
+    keys = ["a", "b/c<&>", "d"]
+    for key in keys:
+        await stage.header("PUT", f"/{META}/{quote(key)}", body=b"x")
+    path = f"/{META}?delete="
+    refused = await stage.header("POST", path, body=deletion("a"), by="proxy-system")
+    assert (refused.status_code, code(refused)) == (403, "AccessDenied")
+    assert (await stage.presigned("POST", path, body=deletion("a"))).status_code == 403
+    answer = await stage.header("POST", path, body=deletion("a", "b/c<&>", "absent"))
+    assert "<Key>b/c&lt;&amp;&gt;</Key>" in answer.text
+    assert list(stage.store.bucket(META).keys("")) == ["d"]
+    quiet = await stage.header("POST", path, body=deletion("d", quiet=True))
+    assert "<Deleted>" not in quiet.text
+    assert stage.store.counts()[META] == {"objects": 0, "bytes": 0}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", deletion(), deletion(*map(str, range(1001))), b"<Object></Object>", b"\0" * 2000000],
+)
+async def test_deletions_that_are_refused(stage: Stage, body: bytes) -> None:
+    answer = await stage.header("POST", f"/{META}?delete=", body=body)
+    assert (answer.status_code, code(answer)) == (400, "MalformedXML")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import ssl
 import subprocess
@@ -196,6 +197,36 @@ def test_clients_over_tls_send_chunks_with_a_checksum(customer: Customer) -> Non
     customer.s3("executor").put_object(Bucket=FAST, Key="acme/p/d/0/b.tgz", Body=content)
     read = customer.s3("executor").get_object(Bucket=FAST, Key="acme/p/d/0/b.tgz")
     assert read["Body"].read() == content
+
+
+OBSTORE = f"""
+import obstore, os
+from obstore.store import S3Store
+url = os.environ["FLYTE_AWS_ENDPOINT"]
+store = S3Store("{META}", config=dict(endpoint=url, region="us-east-1",
+    access_key_id=os.environ["FLYTE_AWS_ACCESS_KEY_ID"], virtual_hosted_style_request=False,
+    secret_access_key=os.environ["FLYTE_AWS_SECRET_ACCESS_KEY"]))
+content = os.urandom(12 << 20)  # more than one part
+for key, data in (("ob/a b+ü.txt", b"hello"), ("ob/big", content)):
+    obstore.put(store, key, data)
+    assert bytes(obstore.get(store, key).bytes()) == data
+assert bytes(obstore.get_range(store, "ob/a b+ü.txt", start=1, end=3)) == b"el"
+assert [one["path"] for one in obstore.list(store, "ob").collect()] == ["ob/a b+ü.txt", "ob/big"]
+obstore.delete(store, ["ob/a b+ü.txt", "ob/big"])
+assert not obstore.list(store, "ob").collect()
+print("ok")
+"""
+
+
+def test_the_store_client_of_flytes_runtime(customer: Customer) -> None:
+    """obstore, in a pod, with nothing but the environment that the customer's side gives."""
+    root = Path(__file__).parents[2]
+    flyte = Path(os.environ.get("PLANESPLIT_FLYTE", root / ".venv-flyte" / "bin" / "flyte"))
+    python = flyte.with_name("python")
+    if not python.exists():
+        pytest.skip(f"NOT TESTED with obstore: {python} is missing; `make test` installs it")
+    pod, output = customer.run("obstore", image="any", command=[str(python), "-c", OBSTORE])
+    assert (pod["status"]["phase"], output) == ("Succeeded", "ok")
 
 
 SKOPEO_CREDENTIALS = {"pull": "kubelet:pull-secret", "push": "builder:push-secret"}
