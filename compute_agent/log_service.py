@@ -204,10 +204,11 @@ class _Pace:
         """
         limits, now = self._limits, trio.current_time()
         due = tail.take_full()
-        held, since_s = tail.held_bytes, now - self._sent
-        if held and (flush or since_s >= limits.hold_off_s or held >= limits.batch_bytes):
+        held = tail.held_bytes
+        rested = now >= self._sent + limits.hold_off_s  # the same sum as in `pause`
+        if held and (flush or rested or held >= limits.batch_bytes):
             due.append(tail.flush())
-        elif not due and not held and since_s >= limits.keepalive_s:
+        elif not due and not held and now >= self._sent + limits.keepalive_s:
             due.append((TailLogsResponse(), tail.cursor()))
         if due:
             self._sent = now

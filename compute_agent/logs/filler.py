@@ -45,7 +45,8 @@ class Filler:
         try:
             with trio.fail_after(self._limits.request_s):
                 moved, jump = await self._try(tail, hole)
-            self._down = False
+            if self._down:  # the collector, too, has to find out that it is back
+                self._down, self._progress_s = False, trio.current_time()
         except (HistoryDown, trio.TooSlowError):
             self._down = True
         now = trio.current_time()

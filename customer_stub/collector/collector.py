@@ -22,7 +22,7 @@ from tunnel.journal import Journal
 
 READ_BYTES = 131_072
 FIRST_PAUSE_S = 0.2
-MAX_PAUSE_S = 5.0
+MAX_PAUSE_S = 2.0  # a reader waits some seconds for what it knows to be missing
 SAVE_S = 1.0  # a crash makes at most so much be sent again
 LABELS = ("org", "project", "domain", "run", "action", "attempt")
 

@@ -82,6 +82,7 @@ class LogFiles:
         self._directory = directory
         self._current = f"{restart}.log"
         self._rotated = re.compile(rf"{restart}\.log\.\d{{8}}-\d{{6}}(\.\d+)?(\.gz)?")
+        self._read: list[OpenFile] = []  # open as long as they have a name: inodes are re-used
         self._known: set[int] = set()
         self._copies: dict[bytes, OpenFile] = {}
         self._first = True
@@ -103,6 +104,15 @@ class LogFiles:
                 self.files.append(file)
         self._known = here | {file.inode for file in self.files}
         self._first = False
+        for file in [file for file in self._read if file.inode not in here]:
+            self._read.remove(file)
+            file.close()
+
+    def take_first(self) -> OpenFile:
+        """Take the first file out; it was read, or is given up."""
+        file = self.files.popleft()
+        self._read.append(file)
+        return file
 
     def copy_of(self, file: OpenFile, head: bytes) -> OpenFile | None:
         """Return the copy that was made of a file before it was emptied."""
@@ -113,9 +123,10 @@ class LogFiles:
 
     def close(self) -> None:
         """Let go of everything."""
-        for file in (*self.files, *self._copies.values()):
+        for file in (*self.files, *self._read, *self._copies.values()):
             file.close()
         self.files.clear()
+        self._read.clear()
         self._copies.clear()
 
     def _names(self) -> list[str]:

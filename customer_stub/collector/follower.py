@@ -106,16 +106,14 @@ class Follower:
             data = file.read(limit_bytes)  # written until the next one had its first byte
             if data:
                 return self._numberer.feed(data)
-            files.popleft().close()
+            self._files.take_first()
             if entries := self._numberer.end_file():
                 return entries
         return self._end() if self.ended and not self.done else []
 
     def shed(self) -> int:
         """Give the oldest file up unread; return how many records are lost."""
-        file = self._files.files.popleft()
-        rest = file.read(-1)
-        file.close()
+        rest = self._files.take_first().read(-1)
         lost = count_records(rest, self._max) + (1 if self._numberer.torn_bytes else 0)
         self._numberer.skip(lost)
         return lost
@@ -154,7 +152,7 @@ class Follower:
         files = self._files.files
         known = [file for file in files if reached.stamp and _stamp(file) == reached.stamp]
         while known and files[0] is not known[0]:
-            files.popleft().close()
+            self._files.take_first()
         if known:
             files[0].seek(reached.offset)
         else:
