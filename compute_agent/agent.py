@@ -122,6 +122,7 @@ class Agent:
         self._index = OffsetIndex(root, state, logs.files_kept, logs.line_max_bytes)
         self.rows = RowCounts()
         self.access = Access(settings.org, insecure=settings.tls is None, now_s=now_s)
+        self._feeds = _feeds(settings, sources, self.store)
         self._reporter = Reporter(
             settings.org,
             settings.cluster,
@@ -131,51 +132,54 @@ class Agent:
             self.rows,
             sources.objects.failed if sources.objects else None,
         )
-        limits = settings.kubernetes
-        self._feeds = (
-            Feeds(sources.api, self.store, settings.events, limits.retry_s) if sources.api else None
-        )
-        self._capabilities = Capabilities(
-            settings.org,
-            settings.cluster,
-            services(
-                Parts(
-                    settings,
-                    sources.cluster,
-                    self.store,
-                    self._index,
-                    now_s,
-                    self.rows,
-                    self.access,
-                    sources.objects,
-                    sources.history,
-                    sources.api,
-                    self._feeds,
-                    journal,
-                )
-            ),
-            request_max_bytes=settings.request_max_bytes,
-            on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
-            rows=self.rows,
-            gate=Gate(self.access, settings.access_wait_s),
-        )
-        teller = Teller(settings.org, settings.cluster, self.rows, settings.reports.answer_s)
-        self._health = Health(
-            self.store,
-            checks(settings.clickhouse, settings.objects),
-            UsageCounter(self.store, sources.api, None),
-            lambda: self.data_url,
-            teller,
-            settings.health,
-            every_s=settings.reports.health_s,
-            retry_s=settings.reports.retry_s,
-        )
+        self._capabilities = self._serve()
+        self._health = self._watch_health()
         self.data_url = ""  # of the customer's data endpoint, as viewers reach it
         self._calls = 0
         self._call_ended = trio.Event()
         self._stopping = trio.Event()
         self._token_changed = trio.Event()
         self._tunnel = _Tunnel()
+
+    def _serve(self) -> Capabilities:
+        """Put the services together that answer exchanges."""
+        settings, sources, journal = self._settings, self._sources, self._journal
+        parts = Parts(
+            settings,
+            sources.cluster,
+            self.store,
+            self._index,
+            self._chance.now_s,
+            self.rows,
+            self.access,
+            sources.objects,
+            sources.history,
+            sources.api,
+            self._feeds,
+            journal,
+        )
+        return Capabilities(
+            settings.org,
+            settings.cluster,
+            services(parts),
+            request_max_bytes=settings.request_max_bytes,
+            on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
+            rows=self.rows,
+            gate=Gate(self.access, settings.access_wait_s),
+        )
+
+    def _watch_health(self) -> Health:
+        settings, reports = self._settings, self._settings.reports
+        return Health(
+            self.store,
+            checks(settings.clickhouse, settings.objects),
+            UsageCounter(self.store, self._sources.api, None),
+            lambda: self.data_url,
+            Teller(settings.org, settings.cluster, self.rows, reports.answer_s),
+            settings.health,
+            every_s=reports.health_s,
+            retry_s=reports.retry_s,
+        )
 
     async def run(self) -> Code:
         """Run until stopped or replaced.
@@ -318,6 +322,13 @@ class Agent:
             except OSError:
                 self._journal.event("log_index_failed")
             await trio.sleep(self._settings.logs.index_interval_s)
+
+
+def _feeds(settings: AgentSettings, sources: Sources, store: PodStore) -> Feeds | None:
+    """Return the events of pods, None where there is no API to ask."""
+    if sources.api is None:
+        return None
+    return Feeds(sources.api, store, settings.events, settings.kubernetes.retry_s)
 
 
 class _Opened(trio.TaskStatus[Session]):
