@@ -208,7 +208,8 @@ class KubernetesApp:
             raise errors.method_not_allowed()
         collection = self._collection(resource, namespace, None)
         user.require("watch", resource, namespace)
-        since = request.number("resourceVersion", 0)
+        watch_list = request.flag("sendInitialEvents")  # everything first, also with a version
+        since = 0 if watch_list else request.number("resourceVersion", 0)
         if since:
             collection.check_version(since)
         events = collection.watch(
@@ -217,6 +218,7 @@ class KubernetesApp:
             timeout_s=request.number("timeoutSeconds", 0) or None,
             bookmarks=request.flag("allowWatchBookmarks"),
             selector=request.selector(resource),
+            initial_end=watch_list,
         )
         table = request.wants("Table")
         shown = _tabled(resource, events) if table else events

@@ -15,6 +15,8 @@ from customer_stub.kubernetes.selectors import Selector
 from customer_stub.kubernetes.store import Events, Expired, Missing, ObjectStore
 from customer_stub.settings import CustomerSettings
 
+INITIAL_END = "k8s.io/initial-events-end"
+
 Json = dict[str, Any]
 
 
@@ -107,6 +109,7 @@ class Collection:
         timeout_s: float | None = None,
         bookmarks: bool = False,
         selector: Selector | None = None,
+        initial_end: bool = False,
     ) -> AsyncIterator[Json]:
         """Yield watch events: ADDED, MODIFIED, DELETED, BOOKMARK; ERROR with 410 is the last one.
 
@@ -116,6 +119,7 @@ class Collection:
             timeout_s: the watch then ends, with a bookmark if there are bookmarks.
             bookmarks: tell the version now and then.
             selector: which objects.
+            initial_end: a bookmark says where the events of what there is end (a WatchList).
 
         Raises:
             ApiError: 410 or 504 before the first event.
@@ -135,6 +139,8 @@ class Collection:
             seen = self._store.version
             for obj in filter(chosen, self._store.list(self._name)):
                 yield {"type": "ADDED", "object": obj}
+        if initial_end:
+            yield {"type": "BOOKMARK", "object": self._bookmark(seen, {INITIAL_END: "true"})}
         while trio.current_time() < deadline:
             with trio.move_on_at(min(deadline, bookmark_at) if bookmarks else deadline):
                 await self._store.changed(seen)
@@ -151,8 +157,10 @@ class Collection:
                 bookmark_at = trio.current_time() + self._settings.bookmark_s
                 yield {"type": "BOOKMARK", "object": self._bookmark(seen)}
 
-    def _bookmark(self, version: int) -> Json:
-        meta = {"resourceVersion": str(version), "creationTimestamp": None}
+    def _bookmark(self, version: int, annotations: Json | None = None) -> Json:
+        meta: Json = {"resourceVersion": str(version), "creationTimestamp": None}
+        if annotations:
+            meta["annotations"] = annotations
         bookmark: Json = {"kind": self.resource.kind, "apiVersion": "v1", "metadata": meta}
         if self._name == "pods":
             bookmark |= {"spec": {"containers": None}, "status": {}}

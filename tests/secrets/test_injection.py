@@ -74,7 +74,8 @@ async def test_a_file_and_its_end(tmp_path: Path) -> None:
     async with world(tmp_path, data_root=str(tmp_path / "data")) as target:
         await keep(target, "cert", {"org": "line 1\nline 2"})
         wish = SecretWish("cert", mount_path="/etc/flyte/secrets/group/cert")
-        script = 'F=$FLYTE_SECRETS_DEFAULT_DIR/group/cert; stat -c "%a %n" $F; cat $F; echo; sleep 60'
+        script = 'F=$FLYTE_SECRETS_DEFAULT_DIR/group/cert; stat -c "%a %n" $F; cat $F; echo'
+        script += "; sleep 60"
         start(target, script, wish)
         root = tmp_path / "data" / "injected"
         with trio.fail_after(20):
