@@ -36,7 +36,12 @@ class DialLimits:
         5.0, low=0.1, high=60.0, why="TCP handshake: two SYN retransmissions (1 s, 3 s) fit"
     )
     proxy_s: float = setting(5.0, low=0.1, high=60.0, why="answer of an HTTPS proxy to CONNECT")
-    tls_s: float = setting(5.0, low=0.1, high=60.0, why="TLS handshake: two trips and a signature")
+    tls_s: float = setting(
+        10.0,
+        low=0.1,
+        high=60.0,
+        why="the last of 1,000 agents that come back at once waits 4 s, 9 s on a busy relay",
+    )
     websocket_s: float = setting(5.0, low=0.1, high=60.0, why="answer to the WebSocket upgrade")
 
 
@@ -57,7 +62,10 @@ class BackoffLimits:
         why="twice the 30 s for which a relay keeps exchanges open, waiting for us",
     )
     recent_cap_s: float = setting(
-        0.4, low=0.01, high=60.0, why="resume gap p99 <= 1 s: delay + handshake + replay must fit"
+        0.4,
+        low=0.01,
+        high=60.0,
+        why="resume gap p99 <= 1 s; 1,000 agents then knock 3,000 times/s, refused by the kernel",
     )
     cap_s: float = setting(
         5.0, low=0.01, high=600.0, why="nobody waits any more; spares a relay that is down for long"

@@ -67,6 +67,7 @@ class Relay:
         self._agents = AgentSide(core, tunnel_settings, exchanges)
         self._control = ControlSide(core, exchanges, coupler)
         self._ops = OpsSide(core)
+        self._turn = trio.Lock()
 
     async def serve_viewer(self, stream: trio.abc.Stream) -> None:
         """Serve a viewer's connection."""
@@ -91,6 +92,17 @@ class Relay:
     async def serve_ops(self, stream: trio.abc.Stream) -> None:
         """Serve an operator's connection."""
         await self._serve_http("ops", stream, self._ops.handle)
+
+    async def wait_for_policy(self) -> None:
+        """Return when the relay can judge who somebody is, or after `handshake_s`.
+
+        Those who waited go on one at a turn of the loop, as they would have been accepted: a
+        thousand handshakes that begin at once would all end late, some after their deadline.
+        """
+        with trio.move_on_after(self.settings.handshake_s):
+            await self._core.policy.known.wait()
+        async with self._turn:
+            await trio.lowlevel.checkpoint()
 
     async def serve_agent(
         self, stream: trio.abc.Stream, peer_uris: tuple[str, ...] | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import trio
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
@@ -94,6 +95,7 @@ class PolicyHolder:
 
     def __init__(self) -> None:
         self.current: Policy | None = None
+        self.known = trio.Event()  # set by the first push
         self._watchers: list[Callable[[], None]] = []
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -103,6 +105,7 @@ class PolicyHolder:
     def set(self, policy: Policy) -> None:
         """Take a new policy; what it no longer allows ends before this returns."""
         self.current = policy
+        self.known.set()
         for changed in self._watchers:
             changed()
 

@@ -38,10 +38,17 @@ class Door:
         relay: whose it is.
         serve: what runs a connection.
         context: TLS, None for plain.
+        ready: awaited before anything is done for a connection.
     """
 
-    def __init__(self, relay: Relay, serve: Serve, context: SSLContext | None) -> None:
-        self._relay, self._serve, self._context = relay, serve, context
+    def __init__(
+        self,
+        relay: Relay,
+        serve: Serve,
+        context: SSLContext | None,
+        ready: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint,
+    ) -> None:
+        self._relay, self._serve, self._context, self._ready = relay, serve, context, ready
         self._open = 0
 
     async def enter(self, stream: trio.abc.Stream) -> None:
@@ -52,6 +59,7 @@ class Door:
             return
         self._open += 1
         try:
+            await self._ready()
             secured = await self._secure(stream)
             if secured is not None:
                 await self._serve(secured)
@@ -94,7 +102,9 @@ async def run(config: RelayConfig) -> None:
     relay.check_machine()
     doors = {
         "viewer": Door(relay, relay.serve_viewer, contexts.viewer),
-        "agent": Door(relay, relay.serve_agent, contexts.mutual),
+        # A fleet that finds a relay without policy would pay for a handshake and be refused, again
+        # and again, just while the relay starts: it waits at the door instead.
+        "agent": Door(relay, relay.serve_agent, contexts.mutual, relay.wait_for_policy),
         "control": Door(relay, relay.serve_control, contexts.mutual),
         "ops": Door(relay, relay.serve_ops, None),
     }

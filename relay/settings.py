@@ -104,7 +104,7 @@ class RelaySettings:
         2_048, low=1, high=65_536, why="viewer and control exchanges under way; each holds a window"
     )
     max_tunnels: int = setting(
-        256, low=1, high=4_096, why="live tunnels; beyond, several relays share the load"
+        2_048, low=1, high=16_384, why="live tunnels; 1,000 agents with two each, and some room"
     )
     max_slots: int = setting(4, low=1, high=256, why="tunnels of one cluster; agents keep two")
     max_token_bytes: int = setting(
