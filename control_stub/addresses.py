@@ -16,12 +16,25 @@ MAX_URI_CHARS = 1024  # an S3 key's bound
 
 def outputs_uri(objects: ObjectSettings, key: RunKey, attempt: int) -> str:
     """Return where an attempt leaves its outputs."""
-    return f"s3://{objects.metadata_bucket}/{'/'.join(key)}/{ROOT_ACTION}/{attempt}/outputs.pb"
+    return _of_attempt(objects, key, attempt, "outputs.pb")
 
 
-def belongs(objects: ObjectSettings, uri: str, key: RunKey) -> bool:
-    """Whether an address names an object of a run's own org, project and domain."""
-    start = f"s3://{objects.metadata_bucket}/"
+def report_uri(objects: ObjectSettings, key: RunKey, attempt: int) -> str:
+    """Return where an attempt leaves its report."""
+    return _of_attempt(objects, key, attempt, "report.html")
+
+
+def _of_attempt(objects: ObjectSettings, key: RunKey, attempt: int, name: str) -> str:
+    return f"s3://{objects.metadata_bucket}/{'/'.join(key)}/{ROOT_ACTION}/{attempt}/{name}"
+
+
+def belongs(bucket: str, uri: str, place: tuple[str, ...]) -> bool:
+    """Whether an address names an object of an org's project and domain in a bucket.
+
+    Args:
+        place: org, project and domain first; what follows is ignored.
+    """
+    start = f"s3://{bucket}/"
     path = uri.removeprefix(start)
     parts = path.split("/")
     return (
@@ -29,6 +42,6 @@ def belongs(objects: ObjectSettings, uri: str, key: RunKey) -> bool:
         and len(uri) <= MAX_URI_CHARS
         and bool(_KEY.fullmatch(path))
         and not {".", ".."} & set(parts)
-        and tuple(parts[:3]) == key[:3]
+        and tuple(parts[:3]) == tuple(place[:3])
         and len(parts) > 3
     )

@@ -25,6 +25,7 @@ from control_stub.relay_link import RelayLink, relay_http
 from control_stub.reports import Reports
 from control_stub.services.desk import Desk
 from control_stub.settings import ANY, ControlSettings
+from control_stub.signing import Signer
 from control_stub.store import Store
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp
@@ -77,7 +78,12 @@ async def control_plane(
         clock: seconds since the epoch.
         threaded: False for simulated time (see Store).
         relay_transport: replaces the network on the way to the relay, in one process.
+
+    Raises:
+        SettingError: flyteadmin cannot sign.
     """
+    flyteadmin = settings.flyteadmin
+    signer = Signer(flyteadmin, clock) if flyteadmin is not None else None
     failure = None  # raised outside the nursery, which would put it into an exception group
     store = Store(settings.db_file, threaded=threaded)
     try:
@@ -99,7 +105,7 @@ async def control_plane(
             nursery.start_soon(pusher.run)
             nursery.start_soon(assigner.run)
             try:
-                asgi = public_app(desk, issuer, policy, lambda: link.ready)
+                asgi = public_app(desk, issuer, policy, signer, lambda: link.ready)
                 yield ControlPlane(asgi, store, policy, link, issuer)
             except Exception as error:
                 failure = error

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import trio
 from flyteidl2.auth import auth_service_pb2, identity_pb2
 from flyteidl2.cluster import service_pb2 as cluster_pb2
+from flyteidl2.dataproxy import dataproxy_service_pb2 as dataproxy_pb2
 from flyteidl2.project import project_service_pb2
 from flyteidl2.task import task_service_pb2
 from flyteidl2.workflow import run_service_pb2
@@ -23,9 +24,11 @@ from control_stub.services.clusters import ClusterService
 from control_stub.services.desk import Desk
 from control_stub.services.identity import AuthMetadataService, IdentityService
 from control_stub.services.identity_admin import IdentityAdminService
+from control_stub.services.presign import PresignService
 from control_stub.services.projects import ProjectService
 from control_stub.services.runs import RunService
 from control_stub.services.tasks import TaskService
+from control_stub.signing import Signer
 from tunnel.messages import planesplit_v1_pb2
 from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, connect_app
 
@@ -35,10 +38,17 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Service = tuple[ServiceDescriptor, object]
 
 
-def public_app(desk: Desk, issuer: Issuer, policy: Policy, ready: Callable[[], bool]) -> AsgiApp:
+def public_app(
+    desk: Desk,
+    issuer: Issuer,
+    policy: Policy,
+    signer: Signer | None,
+    ready: Callable[[], bool],
+) -> AsgiApp:
     """Return the application of the public listener.
 
     Args:
+        signer: flyteadmin's, where it signs URLs itself.
         ready: whether the relay has our policy.
     """
     limits = desk.settings.limits
@@ -56,17 +66,23 @@ def public_app(desk: Desk, issuer: Issuer, policy: Policy, ready: Callable[[], b
     def failed(path: str, error: Exception) -> None:
         desk.journal.event("rpc_failed", path=path, error=type(error).__name__)
 
-    services = connect_app(*public_services(desk, issuer, policy), on_error=failed)
+    services = connect_app(*public_services(desk, issuer, policy, signer), on_error=failed)
     return counted(web.routes(endpoints, services), desk.rows)
 
 
-def public_services(desk: Desk, issuer: Issuer, policy: Policy) -> list[Service]:
-    """Return every Connect service of the public API with its handler."""
+def public_services(
+    desk: Desk, issuer: Issuer, policy: Policy, signer: Signer | None = None
+) -> list[Service]:
+    """Return every Connect service of the public API with its handler.
+
+    Args:
+        signer: flyteadmin's, where it signs URLs itself.
+    """
     own = planesplit_v1_pb2.DESCRIPTOR.services_by_name
     auth, identity = auth_service_pb2.DESCRIPTOR, identity_pb2.DESCRIPTOR
     projects, clusters = project_service_pb2.DESCRIPTOR, cluster_pb2.DESCRIPTOR
     runs, tasks = run_service_pb2.DESCRIPTOR, task_service_pb2.DESCRIPTOR
-    return [
+    served: list[Service] = [
         (identity.services_by_name["IdentityService"], IdentityService(desk)),
         (auth.services_by_name["AuthMetadataService"], AuthMetadataService(issuer)),
         (projects.services_by_name["ProjectService"], ProjectService(desk)),
@@ -76,6 +92,10 @@ def public_services(desk: Desk, issuer: Issuer, policy: Policy) -> list[Service]
         (own["ClusterAdminService"], ClusterAdminService(desk, policy)),
         (own["IdentityAdminService"], IdentityAdminService(desk, policy)),
     ]
+    if signer is not None and desk.settings.flyteadmin is not None:
+        presign = PresignService(desk, signer, desk.settings.flyteadmin.url_ttl_s)
+        served.append((dataproxy_pb2.DESCRIPTOR.services_by_name["DataProxyService"], presign))
+    return served
 
 
 def _health(check: Callable[[], bool]) -> web.Endpoint:

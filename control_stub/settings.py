@@ -53,6 +53,25 @@ class ObjectSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FlyteadminSettings:
+    """Identity that signs URLs for uploads and downloads; without it the customer's agents do.
+
+    Args:
+        endpoint_url: of the customer's store, as viewers reach it.
+        access_key, secret_file: the identity's keys; its own requests are refused there.
+        region: of the store.
+    """
+
+    endpoint_url: str
+    access_key: str
+    secret_file: str
+    region: str = "us-east-1"
+    url_ttl_s: int = setting(
+        3600, low=1, high=3600, why="the white paper's default and maximum: 1 h"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class OrgSettings:
     """An organisation; every project has every domain."""
 
@@ -148,6 +167,7 @@ class ControlSettings:
         insecure: plain HTTP on loopback, every caller is `demo` with Admin on the first org.
         public_url: how clients reach us; made of host and port if empty.
         db_file: SQLite file; `:memory:` keeps nothing.
+        flyteadmin: signs URLs here, if set (Appendix E); else the customer's agents do.
     """
 
     relay: RelaySettings
@@ -160,6 +180,7 @@ class ControlSettings:
     public_url: str = ""
     db_file: str = ":memory:"
     objects: ObjectSettings = field(default_factory=ObjectSettings)
+    flyteadmin: FlyteadminSettings | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
     limits: Limits = field(default_factory=Limits)
 

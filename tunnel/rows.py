@@ -142,6 +142,9 @@ CONTROL_RPCS: dict[str, str] = {
     "/.well-known/jwks.json": "A11",
     "/.well-known/openid-configuration": "A11",
     "/.well-known/oauth-authorization-server": "A11",
+    # Only where flyteadmin signs URLs itself (Appendix E); else these cross the relay.
+    "/flyteidl2.dataproxy.DataProxyService/CreateUploadLocation": SIGNED,
+    "/flyteidl2.dataproxy.DataProxyService/CreateDownloadLink": SIGNED,
     "/flyteidl2.cluster.ClusterService/": "A12",
     "/planesplit.v1.ClusterAdminService/": "A12",
 }

@@ -47,6 +47,9 @@ ROUTES: dict[int, Route] = {
     _Request.OPERATION_UPLOAD_INPUTS: Route("run", via="data"),
     _Request.OPERATION_GET_ACTION_DATA: Route("view", via="data"),
 }
+SIGNED_HERE = frozenset(
+    {_Request.OPERATION_CREATE_UPLOAD_LOCATION, _Request.OPERATION_CREATE_DOWNLOAD_LINK}
+)  # where flyteadmin signs URLs itself
 
 
 class ClusterService:
@@ -68,7 +71,9 @@ class ClusterService:
         if route is None:
             raise ConnectError(Code.UNIMPLEMENTED, "no cluster serves this operation")
         scope = await self._scope(request, route, ctx)
-        if route.via == "data":
+        if request.operation in SIGNED_HERE and self._desk.settings.flyteadmin is not None:
+            endpoint = ""  # ours
+        elif route.via == "data":
             endpoint = await self._data_endpoint(scope)
         else:
             endpoint = self._desk.settings.relay.viewer_url.rstrip("/") + scope.prefix

@@ -216,11 +216,12 @@ class RunService:
         return name.name, name.version, spec
 
     def _inputs_uri(self, request: wire.CreateRunRequest, key: RunKey) -> str:
+        bucket = self._desk.settings.objects.metadata_bucket
         uri: str = request.offloaded_input_data.uri
-        if uri and not addresses.belongs(self._desk.settings.objects, uri, key):
+        if uri and not addresses.belongs(bucket, uri, key):
             raise invalid(
                 "offloaded_input_data.uri must name an object of the same org, project and domain"
-                f" in s3://{self._desk.settings.objects.metadata_bucket}/"
+                f" in s3://{bucket}/"
             )
         return uri
 
