@@ -7,8 +7,10 @@ import sys
 
 from compute_agent.clickhouse import ClickHouseSettings
 from compute_agent.data_endpoint.settings import DataSettings
+from compute_agent.events.settings import EventSettings
 from compute_agent.metrics.settings import MetricsLimits
 from compute_agent.objects.settings import ObjectSettings
+from compute_agent.secrets.settings import AwsSettings, SecretSettings
 from compute_agent.settings import (
     AgentSettings,
     BackoffLimits,
@@ -21,6 +23,7 @@ from control_stub.settings import ControlSettings, Limits
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
+from customer_stub.secrets.settings import SecretsSettings
 from customer_stub.settings import CustomerSettings
 from planesplit.split.options import SplitOptions
 from relay.settings import RelaySettings
@@ -38,6 +41,9 @@ GROUPS: list[tuple[str, type]] = [
     ("Agent: `[reports]`", ReportLimits),
     ("Agent: `[clickhouse]`", ClickHouseSettings),
     ("Agent: `[metrics]`", MetricsLimits),
+    ("Agent: `[events]`", EventSettings),
+    ("Agent: `[secrets]`", SecretSettings),
+    ("Agent: `[secrets.aws]`", AwsSettings),
     ("Agent: `[objects]`", ObjectSettings),
     ("Agent: `[data_endpoint]`", DataSettings),
     ("Control plane", ControlSettings),
@@ -47,6 +53,7 @@ GROUPS: list[tuple[str, type]] = [
     ("Customer's infrastructure: `[objects]`", ObjectsSettings),
     ("Customer's infrastructure: `[registry]`", RegistrySettings),
     ("Customer's infrastructure: `[pods]`", PodsSettings),
+    ("Customer's infrastructure: `[secrets]`", SecretsSettings),
     ("A split (`SplitOptions`)", SplitOptions),
 ]
 HEAD = """# Settings
