@@ -130,6 +130,7 @@ class CustomerSettings:
         self.objects.check()
         self.secrets.check()
         self.registry.check()
+        self.pods.check()
         self.collector.check(self.clickhouse.url)
         return self
 

@@ -90,35 +90,40 @@ class ObjectsApp:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = uuid.uuid4().hex
+        """Answer one request; it counts as under way until its answer has been taken."""
         body = Body(receive)
+        self._free -= 1
         try:
             answer = await self._answer(scope, body)
+            await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
+        except Exception as problem:
+            self._journal.event("internal_error", kind=type(problem).__name__)
+            raise  # the server answers 500
+        finally:
+            self._free += 1
+
+    async def _answer(self, scope: Scope, body: Body) -> Answer:
+        request_id = uuid.uuid4().hex
+        try:
+            answer = await self._accept(scope, body)
         except S3Error as problem:
             self._journal.event("object_refused", code=problem.code, status=problem.status)
             answer = error(problem, request_id)
             await body.drain()
-        except Exception as problem:
-            self._journal.event("internal_error", kind=type(problem).__name__)
-            raise  # the server answers 500
         answer.headers |= {"x-amz-request-id": request_id, **self._cors.headers(scope)}
-        await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
+        return answer
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        if self._free <= 0:
+    async def _accept(self, scope: Scope, receive: Receive) -> Answer:
+        if self._free < 0:
             raise S3Error("SlowDown", "Please reduce your request rate.")
-        self._free -= 1
-        try:
-            request = S3Request(scope)
-            if request.method == "OPTIONS":
-                return self._cors.preflight(scope)
-            now_s = self._clock() / 1e9
-            signed = verify(request, self._identities, self._settings, now_s=now_s)
-            self._authorise(request, signed)
-            _only_known(request)
-            return await self._route(request, receive, signed)
-        finally:
-            self._free += 1
+        request = S3Request(scope)
+        if request.method == "OPTIONS":
+            return self._cors.preflight(scope)
+        now_s = self._clock() / 1e9
+        signed = verify(request, self._identities, self._settings, now_s=now_s)
+        self._authorise(request, signed)
+        _only_known(request)
+        return await self._route(request, receive, signed)
 
     def _authorise(self, request: S3Request, signed: Signed) -> None:
         """Raise unless Appendix E grants this; before anything tells what exists."""

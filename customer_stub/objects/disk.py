@@ -139,7 +139,7 @@ class Bucket:
         self._max_objects, self._reserve = settings.max_objects, reserve
         for directory in (self._data, self._index):
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        self._entries = {entry.key: entry for entry in _read_index(self._index)}
+        self._entries = {entry.key: entry for entry in _read_index(self._index, self._data)}
         self._keys = sorted(self._entries)
         known = {entry.data for entry in self._entries.values()}
         for path in self._data.iterdir():
@@ -220,17 +220,21 @@ class Bucket:
         return self._index / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
-def _read_index(directory: Path) -> Iterator[Entry]:
+def _read_index(directory: Path, data: Path) -> Iterator[Entry]:
     for path in directory.iterdir():
         if path.suffix != ".json":
             path.unlink()  # of a write that did not end
             continue
         try:
-            yield Entry(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError):
+            entry = Entry(**json.loads(path.read_bytes()))
+            whole = (data / entry.data).stat().st_size == entry.size_bytes
+        except (ValueError, TypeError, FileNotFoundError):
+            whole = False
+        if not whole:
             raise SettingError(
                 f"setting 'data_root': '{path}' is damaged; remove it, or choose another directory"
-            ) from None
+            )
+        yield entry
 
 
 def _write_index(path: Path, entry: Entry) -> None:

@@ -12,7 +12,6 @@ STATUS = {
     "EntityTooSmall": 400,
     "IncompleteBody": 400,
     "InsufficientStorage": 507,
-    "InternalError": 500,
     "InvalidAccessKeyId": 403,
     "InvalidArgument": 400,
     "InvalidDigest": 400,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from tunnel.settings import setting
+from tunnel.settings import SettingError, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,18 @@ class PodsSettings:
         10_737_418_240, low=1, high=10_995_116_277_760, why="layers that the node keeps, 10 GiB"
     )
     max_images: int = setting(100, low=1, high=10_000, why="unpacked images that the node keeps")
+
+    def check(self) -> PodsSettings:
+        """Return self if the files and directories can be used.
+
+        Raises:
+            SettingError: there is no such file, or a directory can't be in PATH.
+        """
+        if self.ca_file and not Path(self.ca_file).is_file():
+            raise SettingError(f"setting 'pods.ca_file': there is no file '{self.ca_file}'")
+        for directory in self.path:
+            if not directory.startswith("/") or ":" in directory:
+                raise SettingError(
+                    f"setting 'pods.path': '{directory}' must be absolute and without a colon"
+                )
+        return self

@@ -120,9 +120,21 @@ class RegistryApp:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; it counts as under way until its answer has been taken."""
         body = Body(receive)
+        self._free -= 1
         try:
-            answer = await self._answer(_Request(scope, body))
+            answer = await self._answer(scope, body)
+            await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
+        except Exception as problem:
+            self._journal.event("internal_error", kind=type(problem).__name__)
+            raise  # the server answers 500
+        finally:
+            self._free += 1
+
+    async def _answer(self, scope: Scope, body: Body) -> Answer:
+        try:
+            answer = await self._accept(_Request(scope, body))
         except RegistryError as problem:
             self._journal.event("image_refused", code=problem.code, status=problem.status)
             answer = _error(problem)
@@ -130,26 +142,19 @@ class RegistryApp:
         except S3Error:  # of a draft: the disk is full
             answer = _error(RegistryError("DENIED", "the registry takes no more"))
             await body.drain()
-        except Exception as problem:
-            self._journal.event("internal_error", kind=type(problem).__name__)
-            raise  # the server answers 500
         answer.headers[API] = "registry/2.0"
-        await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
+        return answer
 
-    async def _answer(self, request: _Request) -> Answer:
-        if self._free <= 0:
+    async def _accept(self, request: _Request) -> Answer:
+        if self._free < 0:
             raise RegistryError("TOOMANYREQUESTS", "too many requests at once")
-        self._free -= 1
-        try:
-            may_push = self._authenticate(request.header("authorization"))
-            if request.path in ("/v2/", "/v2"):
-                return _json({})
-            handler = self._handler(request)
-            if request.method not in ("GET", "HEAD") and not may_push:
-                raise RegistryError("DENIED", "these credentials are for pulls")
-            return await handler()
-        finally:
-            self._free += 1
+        may_push = self._authenticate(request.header("authorization"))
+        if request.path in ("/v2/", "/v2"):
+            return _json({})
+        handler = self._handler(request)
+        if request.method not in ("GET", "HEAD") and not may_push:
+            raise RegistryError("DENIED", "these credentials are for pulls")
+        return await handler()
 
     def _handler(self, request: _Request) -> Callable[[], Awaitable[Answer]]:
         method = "GET" if request.method == "HEAD" else request.method

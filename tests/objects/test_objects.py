@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from customer_stub.objects.errors import S3Error
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.objects.store import ObjectStore
 from customer_stub.rows import DirectRows
+from planesplit.split.memory_http import scope_of
 from tunnel.settings import SettingError
 
 KEY = f"/{META}/acme/p/d/r/a0/1/outputs.pb"
@@ -200,9 +202,24 @@ async def test_limits(tmp_path: Path, nursery: trio.Nursery) -> None:
 
 async def test_too_many_requests(tmp_path: Path, nursery: trio.Nursery) -> None:
     stage = Stage(tmp_path, nursery, max_requests=1)
-    stage.app._free = 0
-    answer = await put(stage)
-    assert (answer.status_code, code(answer)) == (503, "SlowDown")
+    await put(stage)
+    request = stage.http.build_request("PUT", KEY)  # one that is never finished
+    blocked, sent = trio.Event(), list[Any]()
+
+    async def receive() -> Any:
+        blocked.set()
+        await trio.sleep_forever()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with trio.open_nursery() as slow:
+        slow.start_soon(stage.app, scope_of(request), receive, send)
+        await blocked.wait()
+        answer = await put(stage)
+        assert (answer.status_code, code(answer)) == (503, "SlowDown")
+        slow.cancel_scope.cancel()
+    assert (await put(stage)).status_code == 200
 
 
 async def test_objects_outlive_the_process(tmp_path: Path, nursery: trio.Nursery) -> None:
@@ -224,9 +241,12 @@ def test_a_damaged_index_is_told(tmp_path: Path) -> None:
         return ObjectStore(tmp_path, limits, rows=DirectRows(), clock=lambda: 0)
 
     make()
-    (tmp_path / META / "index" / "x.json").write_text("{}")
-    with pytest.raises(SettingError, match="damaged"):
-        make()
+    entry = {"key": "k", "size_bytes": 1, "sha256": "", "etag": "", "modified_s": 0}
+    no_content = {**entry, "headers": {}, "data": "absent"}
+    for text in ("{", "{}", "[]", json.dumps(entry), json.dumps(no_content)):
+        (tmp_path / META / "index" / "x.json").write_text(text)
+        with pytest.raises(SettingError, match="damaged"):
+            make()
     (tmp_path / META / "index" / "x.json").unlink()
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="data_root"):
