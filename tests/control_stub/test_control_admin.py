@@ -191,7 +191,9 @@ async def test_every_change_reaches_the_relay_and_the_agents(autojump_clock: Any
         await until(lambda: len(cast.relay.accesses) == 2, within_s=0.5)
         pushed = [b for b in cast.relay.accesses[-1][1].bindings if b.subject == "zoe"]
         assert [(b.role, b.project, b.domain) for b in pushed] == [("Viewer", "p2", "*")]
-        assert any(b["subject"] == "zoe" for b in _policy(cast)["bindings"])
+        await until(
+            lambda: any(b["subject"] == "zoe" for b in _policy(cast)["bindings"]), within_s=0.5
+        )
         assert (await _principals(alice))["zoe"].kind == "user"
 
 

@@ -101,8 +101,8 @@ async def test_environment_of_a_run_is_added_to_its_task(autojump_clock: Any) ->
         assert dict(env) == {"A": "1", "B": "2"}
 
 
-def _no_command(request: wire.CreateRunRequest) -> None:
-    del request.task_spec.task_template.container.command[:]
+def _no_image(request: wire.CreateRunRequest) -> None:
+    request.task_spec.task_template.container.image = ""
 
 
 def _no_container(request: wire.CreateRunRequest) -> None:
@@ -137,7 +137,7 @@ def _no_id(request: wire.CreateRunRequest) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        _no_command,
+        _no_image,
         _no_container,
         _inline_inputs,
         _huge_spec,
