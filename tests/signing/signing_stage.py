@@ -46,6 +46,7 @@ class Stage:
     def __init__(self, root: Path, **settings: Any) -> None:
         self.ahead_s = 0.0  # of the store's clock
         self.down = False
+        self.asked: list[str] = []  # methods of the requests so far
         names = ("executor", "proxy-system")
         for name in names:
             (root / name).write_text(f"secret-of-{name}\n")
@@ -73,6 +74,7 @@ class Stage:
 
         class Transport(httpx.AsyncBaseTransport):
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                outer.asked.append(request.method)
                 if outer.down:
                     raise httpx.ConnectError("down", request=request)
                 return await inner.handle_async_request(request)

@@ -207,6 +207,22 @@ async def test_who_is_turned_away(tmp_path: Path, bearer: Callable[[], str], cod
         assert answer.json()["code"] == code
 
 
+async def test_a_stranger_is_turned_away_before_the_body(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served:
+        port = served.client.base_url.port
+        assert port
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        head = (
+            f"POST {SERVICE}UploadInputs HTTP/1.1\r\nhost: x\r\ncontent-type: application/proto\r\n"
+            "content-length: 1000000\r\n\r\n"
+        )
+        async with stream:
+            await stream.send_all(head.encode())
+            with trio.fail_after(10):
+                answer = await stream.receive_some()
+        assert answer.startswith(b"HTTP/1.1 401"), "nothing of the body was awaited"
+
+
 async def test_another_scope_is_denied(tmp_path: Path) -> None:
     async with serving(tmp_path) as served:
         for org, project in (("rival", "demo"), ("acme", "other")):

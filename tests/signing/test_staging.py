@@ -99,8 +99,12 @@ async def test_the_same_bundle_is_staged_once(stage: Stage) -> None:
     place = await stage.put(BUNDLES, "acme/demo/dev/0123/fast.tar.gz", b"code")
     target = stage.objects.layout.staged(place)
     executor = staging(stage)
+    puts = []
     for _ in range(2):
         await executor.prepare(ATTEMPT, assignment(*COMMAND))
+        puts.append(stage.asked.count("PUT"))
+        stage.asked.clear()
+    assert puts[0] == puts[1] + 2, "the object itself, and its copy, once each"
     found = await stage.objects.store.head(_executor(), target)
     assert found is not None
     assert found.md5 == hashlib.md5(b"code").hexdigest()

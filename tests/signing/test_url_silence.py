@@ -18,7 +18,7 @@ from compute_agent.objects.store import StoreError
 from tunnel.journal import NOISY_LOGGERS, tame_loggers
 from tunnel.messages import planesplit_v1_pb2 as wire
 
-SIGNS = ("X-Amz-Signature", "Signature=", "secret-of-")
+SIGNS = ("X-Amz-Signature", "Signature=", "Signature:", "secret-of-")
 OWN = {"org": "acme", "project": "demo", "domain": "dev"}
 
 
