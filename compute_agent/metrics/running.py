@@ -149,9 +149,12 @@ class RunningQuery:
             "max_threads": limits.max_threads,
             "date_time_output_format": "iso",
             "output_format_json_quote_64bit_integers": 0,
-            "readonly": 1,  # the last: nothing can be set after it
         }
-        stream = self._access.client().raw_stream(
+        client = self._access.client()
+        fixed = client.server_settings.get("readonly")
+        if fixed is None or not fixed.readonly:  # else the user is read-only, and cannot say so
+            settings["readonly"] = 1  # the last: nothing can be set after it
+        stream = client.raw_stream(
             statement.sql, dict(statement.values), settings, fmt=statement.format
         )
         return cast("HTTPResponse", stream)

@@ -84,6 +84,7 @@ class Client:
         self._pool = urllib3.PoolManager(retries=False, timeout=5.0)
         self.asked: list[tuple[str, dict, dict, str]] = []
         self.killed: list[str] = []
+        self.server_settings: dict[str, object] = {}
 
     def raw_stream(self, sql, values, settings, fmt):
         self.asked.append((sql, values, settings, fmt))

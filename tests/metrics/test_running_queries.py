@@ -9,6 +9,7 @@ import time
 import pytest
 import trio
 from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError, ProgrammingError
+from clickhouse_connect.driver.models import SettingDef
 from connectrpc.code import Code
 from fake_clickhouse import QUERY, TAG, Access, BodyServer, Client, Connection, body_server
 
@@ -82,6 +83,14 @@ async def test_limits_go_with_the_query_and_readonly_is_the_last() -> None:
     assert settings["max_threads"] == LIMITS.max_threads
     assert list(settings)[-1] == "readonly"
     assert settings["readonly"] == 1
+
+
+async def test_a_user_that_is_read_only_anyway_is_not_told_so() -> None:
+    """With readonly = 2 everything may be set but `readonly` itself."""
+    with body_server(whole(b"", 1)) as (_, client):
+        client.server_settings["readonly"] = SettingDef("readonly", "2", 1)
+        await read_all(start(client))
+    assert "readonly" not in client.asked[0][2]
 
 
 @pytest.mark.parametrize(
