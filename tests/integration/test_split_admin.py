@@ -1,0 +1,135 @@
+"""Clusters are administered and runs are tried again, on real processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from flyteidl2.workflow import run_service_pb2 as wire
+
+from planesplit.administration import Administration, open_administration
+from planesplit.connect_client import ConnectError
+from planesplit.harness import Harness
+from planesplit.tail import Line
+from planesplit.viewer import RUN_SERVICE, Viewer, open_viewer
+from planesplit.workloads import container
+from tunnel.messages.planesplit_v1_pb2 import Cluster
+
+pytestmark = pytest.mark.integration
+
+SECOND = "c2"
+WITHIN_S = 30.0
+LOST_WITHIN_S = 10.0
+ENDED_WITHIN_S = 1.0
+ATTEMPTS = 3
+
+
+@asynccontextmanager
+async def administering(tenants: Harness) -> AsyncIterator[tuple[Administration, Viewer]]:
+    with trio.fail_after(4 * WITHIN_S):
+        async with (
+            open_administration(tenants.ready) as administration,
+            open_viewer(tenants.ready) as viewer,
+        ):
+            yield administration, viewer
+
+
+async def until(
+    administration: Administration,
+    condition: Callable[[Cluster], object],
+    cluster: str = SECOND,
+    within_s: float = WITHIN_S,
+) -> float:
+    """Wait until a cluster's state is as wanted; return for how many seconds."""
+    began = trio.current_time()
+    with trio.fail_after(within_s):
+        while True:
+            states = {state.cluster: state for state in await administration.clusters()}
+            if condition(states[cluster]):
+                return trio.current_time() - began
+            await trio.sleep(0.05)
+
+
+async def drained(lines: AsyncIterator[Line]) -> None:
+    with trio.fail_after(WITHIN_S):
+        async for _ in lines:
+            pass
+
+
+def online(state: Cluster) -> bool:
+    return state.tunnel == "ONLINE"
+
+
+def lost(state: Cluster) -> bool:
+    return state.tunnel == "LOST"
+
+
+async def test_clusters_tell_how_they_fare(tenants: Harness) -> None:
+    async with administering(tenants) as (administration, _):
+        for cluster in ("c1", SECOND):
+            await until(administration, lambda c: online(c) and c.healthy and c.rtt_ms, cluster)
+        states = await administration.clusters()
+        assert [state.cluster for state in states] == ["c1", SECOND]
+        for state in states:
+            assert state.usage.nodes == 1
+            assert state.usage.cpu_cores >= 1
+            assert state.usage.memory_bytes > 1 << 28
+            assert state.rtt_ms < 1000
+            assert time.time() - state.heard_at.seconds < 60
+
+
+async def test_a_disabled_cluster_is_cut_off_at_once(tenants: Harness) -> None:
+    async with administering(tenants) as (administration, viewer):
+        await until(administration, online)
+        run = await viewer.run(container(exec="sleep 20"), cluster=SECOND)
+        async with viewer.tail(run, retry_for_s=0.5) as lines:
+            await administration.set_cluster(SECOND, enabled=False)
+            took_s = await until(administration, lost)
+            with pytest.raises(ConnectError) as told:
+                await drained(lines)
+        assert took_s < ENDED_WITHIN_S
+        assert told.value.code in ("not_found", "failed_precondition")
+        with pytest.raises(ConnectError, match="disabled"):
+            await viewer.run(container(exec="true"), cluster=SECOND)
+        other = await viewer.run(container(exec="true"))
+        assert (await viewer.wait(other)).cluster == "c1"
+        await administration.set_cluster(SECOND, enabled=True)
+        await until(administration, online)
+        await viewer.abort(run)
+        assert (await viewer.wait(run)).phase == "ABORTED"
+
+
+async def test_a_killed_agents_cluster_is_lost_within_ten_seconds(tenants: Harness) -> None:
+    async with administering(tenants) as (administration, _):
+        await until(administration, online)
+        await trio.to_thread.run_sync(tenants.kill, f"compute_agent@{SECOND}")
+        print(f"lost after {await until(administration, lost, within_s=LOST_WITHIN_S):.2f} s")
+        await trio.to_thread.run_sync(tenants.restart, f"compute_agent@{SECOND}")
+        await until(administration, online)
+
+
+async def test_a_task_is_tried_again_and_every_attempt_keeps_its_log(tenants: Harness) -> None:
+    async with administering(tenants) as (_, viewer):
+        request = wire.CreateRunRequest()
+        place = viewer.place
+        request.project_id.organization, request.project_id.name = place.org, place.project
+        request.project_id.domain = place.domain
+        template = request.task_spec.task_template
+        template.id.name, template.metadata.retries.retries = "retried", ATTEMPTS - 1
+        template.container.image = "planesplit/command"
+        template.container.command.extend(["/bin/sh", "-c", "date +%s%N; exit 3"])
+        url = tenants.ready.urls.control + RUN_SERVICE
+        answer = await viewer.client.unary(f"{url}/CreateRun", request, wire.CreateRunResponse)
+        run = answer.run.action.id.run.name
+        status = await viewer.wait(run)
+        assert (status.phase, status.exit_code, status.attempts) == ("FAILED", 3, ATTEMPTS)
+        printed = []
+        for attempt in range(1, ATTEMPTS + 1):
+            async with viewer.tail(run, attempt=attempt) as lines:
+                printed.append([int(line.text) async for line in lines])
+        assert [len(lines) for lines in printed] == [1] * ATTEMPTS
+        assert printed == sorted(printed)
+        assert printed[0] < printed[-1]
