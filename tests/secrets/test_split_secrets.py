@@ -16,9 +16,9 @@ from flyteidl2.workflow import run_service_pb2
 
 from planesplit.canary import Canary
 from planesplit.events import Event, open_events
-from planesplit.harness import Harness
+from planesplit.harness import Harness, open_portal
 from planesplit.split.core import Split
-from planesplit.split.options import AGENT
+from planesplit.split.options import AGENT, SplitOptions
 
 pytestmark = pytest.mark.integration
 
@@ -154,3 +154,22 @@ def watched(
         return events
 
     return harness._portal.call(watch, timeout_s=60)
+
+
+def test_a_secret_of_the_org_is_in_every_cluster() -> None:
+    portal, made = open_portal(SplitOptions(clusters=("c2",), clickhouse=False))
+    try:
+        split = Harness(portal, made, "everywhere")
+        flyte(split, "create", "secret", "everywhere", "--value", "value-of-everywhere")
+        shown = flyte(split, "get", "secret", "everywhere")
+        assert shown.count("PRESENT") == 3  # FULLY_PRESENT, and once for each cluster
+        for cluster in ("c1", "c2"):
+            run = split.run(exec="true", cluster=cluster)
+            assert split.wait(run).cluster == cluster
+            assert f"'{cluster}'" in shown
+        listed = flyte(split, "get", "secret")
+        assert listed.count("everywhere") == 2
+        flyte(split, "delete", "secret", "everywhere")
+        assert "not_found" in flyte(split, "get", "secret", "everywhere", code=1)
+    finally:
+        portal.stop()
