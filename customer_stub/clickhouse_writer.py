@@ -145,7 +145,7 @@ def timestamp(time_ns: int) -> str:
 
 async def _drain(answer: httpx.Response) -> None:
     size = 0
-    async for chunk in answer.aiter_raw():
+    async for chunk in answer.aiter_bytes():
         size += len(chunk)
         if size > MAX_ERROR_BYTES:
             return

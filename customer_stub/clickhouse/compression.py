@@ -53,12 +53,12 @@ class _Zstd:
 
 class _Lz4:
     def __init__(self) -> None:
-        self._coder: Any = lz4.frame.LZ4FrameCompressor()
+        self._coder: Any = lz4.frame.LZ4FrameCompressor(auto_flush=True)
         self._head: bytes = self._coder.begin()
 
     def add(self, data: bytes) -> bytes:
         head, self._head = self._head, b""
-        return bytes(head + self._coder.compress(data) + self._coder.flush_block())
+        return bytes(head + self._coder.compress(data))
 
     def end(self) -> bytes:
         return bytes(self._head + self._coder.flush())
