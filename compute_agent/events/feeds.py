@@ -22,6 +22,11 @@ from compute_agent.pods import Change, ClusterError, PodStore, WatchExpired
 Key = tuple[str, str, str]
 
 
+def events_path(namespace: str) -> str:
+    """Return where a namespace's events are."""
+    return f"/api/v1/namespaces/{quote(namespace)}/events"
+
+
 class Feed:
     """The events of one pod, kept up to date while it is followed.
 
@@ -41,7 +46,7 @@ class Feed:
     ) -> None:
         namespace, name, uid = key
         self._api, self._settings, self._retry_s = api, settings, retry_s
-        self._path = f"/api/v1/namespaces/{quote(namespace)}/events"
+        self._path = events_path(namespace)
         selector = f"involvedObject.name={name},involvedObject.uid={uid}"
         self._query = {"fieldSelector": selector}
         self._events: dict[str, PodEvent] = {}
@@ -133,6 +138,22 @@ class Feeds:
         async with trio.open_nursery() as nursery:
             async for feed in self._want:
                 nursery.start_soon(feed.keep)
+
+    async def last_uid(self, namespace: str, name: str) -> str | None:
+        """Return the uid of the latest pod by a name that has events, also when it is gone.
+
+        Raises:
+            ClusterError: the API does not answer as it should.
+        """
+        latest: dict[int, str] = {}
+
+        def take(value: Any) -> None:
+            version = PodEvent.from_json(value).version
+            latest[version] = str((value.get("involvedObject") or {}).get("uid") or "")
+
+        query = {"fieldSelector": f"involvedObject.name={name}"}
+        await self._api.pages(events_path(namespace), query, take)
+        return (latest[max(latest)] or None) if latest else None
 
     @contextmanager
     def follow(self, key: Key) -> Iterator[Feed]:

@@ -24,6 +24,7 @@ from compute_agent.pods import ClusterError, PodStore
 from tunnel.messages.rpc import Context
 
 FOLLOW = "planesplit-follow"  # header: "false" ends the watch when what is there was sent
+NO_ANSWER = "the cluster's API does not answer"
 BATCH_EVENTS = 3  # a unit is at most 64 KiB, an event 16 KiB and a little
 
 Unit = tuple[WatchClusterEventsResponse, Cursor]
@@ -55,7 +56,7 @@ class EventService:
         self._watches += 1
         try:
             attempt, cursor, follow = self._understand(request)
-            cursor = cursor or Cursor(await self._uid(attempt))
+            cursor = cursor or Cursor(await self._uid(self._feeds, attempt))
             key = attempt.namespace, attempt.pod, cursor.uid
             with self._feeds.follow(key) as feed:
                 watch = _Watch(feed, cursor, self._settings)
@@ -93,17 +94,24 @@ class EventService:
         except (BadName, BadCursor) as error:
             raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
 
-    async def _uid(self, attempt: Attempt) -> str:
-        """Return the pod's uid; waits a little for a pod that is being assigned."""
+    async def _uid(self, feeds: Feeds, attempt: Attempt) -> str:
+        """Return the pod's uid; waits a little for a pod that is being assigned.
+
+        A pod that was deleted before this agent started is still known by its events.
+        """
         with trio.move_on_after(self._settings.pod_wait_s):
             while self._store.get(attempt) is None:
                 await self._store.changed()
         pod = self._store.get(attempt)
         if pod is not None:
             return pod.uid
-        if not self._store.synced:
-            raise ConnectError(Code.UNAVAILABLE, "the cluster's API does not answer")
-        raise ConnectError(Code.NOT_FOUND, "this run has no such action or attempt here")
+        try:
+            uid = await feeds.last_uid(attempt.namespace, attempt.pod)
+        except ClusterError:
+            raise ConnectError(Code.UNAVAILABLE, NO_ANSWER) from None
+        if uid is None:
+            raise ConnectError(Code.NOT_FOUND, "this run has no such action or attempt here")
+        return uid
 
     def _over(self, attempt: Attempt, uid: str) -> bool:
         pod = self._store.get(attempt)
@@ -157,7 +165,7 @@ class _Watch:
         if (since := self._feed.failing_since_s) is not None:
             limit = since + self._settings.unavailable_s
             if trio.current_time() >= limit:
-                raise ConnectError(Code.UNAVAILABLE, "the cluster's API does not answer")
+                raise ConnectError(Code.UNAVAILABLE, NO_ANSWER)
             until = min(until, limit)
         with trio.move_on_at(until):
             await self._feed.changed()
@@ -172,5 +180,5 @@ class _Watch:
         try:
             await self._feed.list()
         except ClusterError:
-            raise ConnectError(Code.UNAVAILABLE, "the cluster's API does not answer") from None
+            raise ConnectError(Code.UNAVAILABLE, NO_ANSWER) from None
         self.settled = True

@@ -100,6 +100,7 @@ class KubernetesApp:
 
     async def _http(self, request: Request, receive: Receive, send: Send) -> None:
         try:
+            request.check_framing()
             if (target := _target(request.path)) and request.is_watch:
                 with self._watches:
                     await self._watch(request, *target, receive, send)

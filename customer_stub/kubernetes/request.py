@@ -21,6 +21,7 @@ from customer_stub.settings import CustomerSettings
 
 JSON = "application/json"
 MAX_QUERY_FIELDS = 32
+_FRAMING = (b"content-length", b"transfer-encoding")
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -32,9 +33,16 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive, settings: CustomerSettings) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self._raw_headers = scope["headers"]
         self._headers = {key.decode("latin-1"): value for key, value in scope["headers"]}
         self._raw_query: bytes = scope["query_string"]
         self._receive, self._settings = receive, settings
+
+    def check_framing(self) -> None:
+        """Raise 400 for a request that two parsers may read differently (RFC 9112, 11.2)."""
+        framing = [name for name, _ in self._raw_headers if name in _FRAMING]
+        if len(framing) > 1 or not self.path.startswith("/"):
+            raise errors.bad_request("the request's framing is ambiguous")
 
     @property
     def is_watch(self) -> bool:

@@ -85,6 +85,20 @@ async def test_keepalive_and_the_first_empty_message(tmp_path: Path, autojump_cl
 Told = list[tuple[str, int]]
 
 
+async def test_a_pod_that_is_gone_and_forgotten(tmp_path: Path, autojump_clock: Any) -> None:
+    async with stage(tmp_path) as on:
+        for _ in range(2):  # a pod by the same name was there before
+            on.create("plain", "--lines", "1")
+            async with on.watch() as watch:
+                await watch.finish()
+            on.world.cluster.pods.delete(NAMESPACE, ATTEMPT.pod)
+            await trio.sleep(1)
+        on.store._past.clear()  # as after a restart of the agent
+        async with on.watch() as again:
+            await again.finish()
+        assert again.reasons == LIFE
+
+
 async def test_what_is_there_now(tmp_path: Path, autojump_clock: Any) -> None:
     async with stage(tmp_path) as on:
         on.create("plain", "--rate", "0.001")

@@ -170,6 +170,15 @@ async def test_what_is_served(tmp_path: Path, nursery: trio.Nursery) -> None:
         assert (await call("POST", review, body))[0] == 400
 
 
+async def test_requests_that_two_parsers_read_differently(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    call = Client(tmp_path, nursery)
+    both = {"content-length": "2", "transfer-encoding": "chunked"}
+    code, answer = await call("POST", SECRETS, secret(), headers=both)
+    assert (code, answer["message"]) == (400, "the request's framing is ambiguous")
+
+
 async def test_a_watch_list_says_where_the_beginning_ends(
     tmp_path: Path, autojump_clock: Any, nursery: trio.Nursery
 ) -> None:
