@@ -62,7 +62,11 @@ class ViewerSide:
 
         def permitted() -> bool:
             policy = self._core.policy.current
-            return policy is not None and _permitted(policy, caller, scope, capability)
+            return (
+                policy is not None
+                and _permitted(policy, caller, scope, capability)
+                and (everywhere or (scope.org, scope.cluster) in policy.clusters)
+            )
 
         return Call(http, request, head, capability, permitted, clusters)
 
