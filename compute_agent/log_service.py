@@ -118,12 +118,9 @@ class LogService:
         self, attempt: Attempt, cursor: Cursor | None, *, latest: bool
     ) -> tuple[Attempt, Source]:
         """Return where the attempt's log is; waits a little for a pod that is being assigned."""
-        pod = self._store.get(attempt)
-        known, down = None, False
-        if pod is None and cursor is None:
-            known, down = await self._remembered(attempt, latest=latest)
+        known, down = await self._gone(attempt, cursor, latest=latest)
         if known is not None:
-            return known.attempt, self._source(known.attempt, known.uid)
+            return known
         left = cursor is not None and (
             self._history is not None or self._source(attempt, cursor.uid).directory.is_dir()
         )
@@ -135,9 +132,23 @@ class LogService:
             return attempt, self._source(attempt, pod.uid)
         if cursor is not None and left:  # deleted while the agent was down
             return attempt, self._source(attempt, cursor.uid)
+        known, down = await self._gone(attempt, cursor, latest=latest)
+        if known is not None:
+            return known  # collected meanwhile
         if down:
             raise HistoryDown
         raise ConnectError(Code.NOT_FOUND, "this run has no such action or attempt here")
+
+    async def _gone(
+        self, attempt: Attempt, cursor: Cursor | None, *, latest: bool
+    ) -> tuple[tuple[Attempt, Source] | None, bool]:
+        """Look for a pod that only the aggregator knows; also return whether it can't be asked."""
+        if cursor is not None or self._store.get(attempt) is not None:
+            return None, False
+        known, down = await self._remembered(attempt, latest=latest)
+        if known is None:
+            return None, down
+        return (known.attempt, self._source(known.attempt, known.uid)), False
 
     async def _remembered(self, attempt: Attempt, *, latest: bool) -> tuple[LogId | None, bool]:
         """Ask the aggregator for an attempt's log; also return whether it can't be asked."""
@@ -176,7 +187,10 @@ class LogService:
 
     async def _goes_on(self, attempt: Attempt, source: Source, tail: Tail) -> bool:
         """Whether a log that ended on the node goes on in the aggregator: its files are gone."""
-        if self._history is None or not self._ended(attempt, source) or not tail.vanished():
+        if not self._ended(attempt, source) or not tail.vanished():
+            return False
+        if self._history is None:
+            tail.tell_loss()
             return False
         pod = self._store.get(attempt)
         if pod is not None and pod.uid == source.uid and not pod.scheduled:

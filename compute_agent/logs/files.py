@@ -74,6 +74,7 @@ class LogReader:
         self._epoch = index.listing(container, restart).epoch
         self._file: LogFile | None = None
         self._head = b""  # of the open file, as it is on disk
+        self._was_current = offset == 0  # nothing was there yet, so nothing is behind it
         self._source: BinaryIO | None = None
 
     def __enter__(self) -> Self:
@@ -92,6 +93,11 @@ class LogReader:
         if self._source is not None:
             self._source.close()
         self._file = self._source = None
+
+    @property
+    def at_last_file(self) -> bool:
+        """Whether no file was known behind the one that is read."""
+        return self._was_current
 
     def read(self) -> Block | FileEnd | Gap | None:
         """Return what comes next, None when that is not written yet. Never waits.
@@ -150,7 +156,8 @@ class LogReader:
             there, here = self._current.stat(), os.fstat(self._source.fileno())
         except OSError:
             return False
-        return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        self._was_current = (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        return self._was_current
 
     def _is_followed(self) -> bool:
         """Whether there is a file with content behind the one that is open."""
@@ -164,19 +171,20 @@ class LogReader:
         for _ in range(STABLE_TRIES):  # a file may be renamed between listing and opening
             listing = self._index.listing(self._container, self._restart)
             if listing.epoch != self._epoch:
-                return self._lost(listing)
+                return self._lost(listing) if listing.files else None
             file = next((f for f in listing.files if self._offset < f.end), None)
             if file is None and listing.files and listing.files[-1].stamp:
                 file = listing.files[-1]  # nothing to read yet, but the place to watch
             if file is None:
                 return None
             if self._offset < file.base:
-                gap = Gap(file.base - self._offset, file.base, file)
+                missing = None if file.after_loss else file.base - self._offset
+                gap = Gap(missing, file.base, file)
                 self._offset = file.base
                 return gap
             self._source = _open(file, self._offset - file.base)
             if self._source is not None:
-                self._file = file
+                self._file, self._was_current = file, False
                 self._head = os.pread(self._source.fileno(), HEAD_BYTES, 0)
                 return self._block()
         raise LogUnreadable("a log's files change faster than they can be opened")

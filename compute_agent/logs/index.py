@@ -42,6 +42,7 @@ class LogFile:
         stamp: first timestamp in it; empty for an empty file.
         inode: tells whether `path` still names this file.
         first: number of records in the whole log before it; None if that is unknown.
+        after_loss: whether an unknown part of the log is missing right before it.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class LogFile:
     stamp: str
     inode: int
     first: int | None = None
+    after_loss: bool = False
 
     @property
     def end(self) -> int:
@@ -74,6 +76,8 @@ class _Known:
     """name -> (base, stamp, first)"""
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """name -> (size, records) of files that are not written to any more"""
+    emptied: set[str] = field(default_factory=set)
+    """first timestamps of files that took the place of others, of which there is no copy"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +204,15 @@ class OffsetIndex:
             first -= sum(self._count(known, f) for f in files[:at])
         numbered = []
         for file in files:
-            numbered.append(replace(file, base=base, first=first))
+            lost = file.stamp in known.emptied
+            if lost:
+                here = ((b, f) for b, s, f in known.files.values() if s == file.stamp)
+                base, first = next(here, (base, first))
+            elif file.size and _is_emptied(known, base, file.stamp):
+                lost = True  # nobody knows how much
+                known.emptied.add(file.stamp)
+                base, first = max(known.end, base) + 1, None
+            numbered.append(replace(file, base=base, first=first, after_loss=lost))
             base += file.size
             if first is not None and file is not files[-1]:
                 first += self._count(known, file)
@@ -229,6 +241,7 @@ class OffsetIndex:
             known.end = files[-1].end
             latest = {f.name: (f.base, f.stamp, f.first) for f in files if f.size}
             known.counts = {n: c for n, c in known.counts.items() if n in latest}
+            known.emptied &= {f.stamp for f in files}
             if latest != known.files:
                 known.files, self._dirty = latest, True
 
@@ -252,6 +265,11 @@ def _anchor(known: _Known, files: list[LogFile]) -> tuple[int, int, int | None] 
         if current is not None and current[1] == file.stamp:
             return at, current[0], current[2]
     return None
+
+
+def _is_emptied(known: _Known, base: int, stamp: str) -> bool:
+    """Whether there was another file in this place, of which there is no copy (copytruncate)."""
+    return any(b == base and not stamp.startswith(s) for b, s, _ in known.files.values())
 
 
 def _is_current(name: str) -> bool:

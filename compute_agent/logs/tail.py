@@ -121,6 +121,12 @@ class Tail:
         """Whether there are no files any more, or never were."""
         return not self._index.restarts(self._source.directory)
 
+    def tell_loss(self) -> None:
+        """The files are gone, and there is no aggregator: say so if some were not read."""
+        assert self._reader is not None
+        if not self._reader.at_last_file:
+            self._note(Gap(None, 0))
+
     def take_full(self) -> list[tuple[TailLogsResponse, bytes]]:
         """Return messages that are full, each with the cursor behind it."""
         full, self._full = self._full, []

@@ -74,6 +74,45 @@ def test_file_read_to_its_end_long_after_it_was_deleted(tmp_path: Path, unseen: 
     assert viewer.text.count("gap") == 1
 
 
+def test_files_that_vanish_unread_are_told(log: CriLog):
+    log.write(b"first")
+    viewer = Viewer(log).read()
+    viewer.tail.tell_loss()
+    viewer.finish()
+    assert viewer.text == "first\n", "the last file was read to its end"
+    log.rotate()
+    log.write(b"unread")
+    late = Viewer(log).open()
+    late.tail.read()
+    for path in log.directory.iterdir():
+        path.unlink()
+    late.finish()
+    late.tail.tell_loss()
+    late.flush()
+    assert late.lines == [
+        "first\n",
+        "[planesplit] log gap: an unknown part of the output is no longer kept\n",
+    ]
+
+
+def test_copytruncate_is_told_or_read_from_the_copy(log: CriLog):
+    viewer = Viewer(log)
+    log.write(b"one")
+    viewer.read()
+    log.write(b"two")
+    copy = log.path.with_name("0.log.20250101-000001")
+    copy.write_bytes(log.path.read_bytes())
+    log.path.write_bytes(b"")
+    log.write(b"three")
+    assert viewer.read().lines == ["one\n", "two\n", "three\n"]
+    log.write(b"four")
+    log.path.write_bytes(b"")
+    log.write(b"five, which is longer than all that was there before")
+    lines = viewer.read().lines[3:]
+    assert lines[0] == "[planesplit] log gap: an unknown part of the output is no longer kept\n"
+    assert lines[1:] == ["five, which is longer than all that was there before\n"]
+
+
 def test_file_that_was_seen_only_when_it_was_empty(tmp_path: Path):
     log = CriLog(tmp_path, kept=3)
     log.path.touch()
