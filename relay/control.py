@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +41,7 @@ class ControlSide:
 
     def __init__(self, core: Core, exchanges: Exchanges, coupler: Coupler) -> None:
         self._core, self._exchanges, self._coupler = core, exchanges, coupler
+        self._told_at = -math.inf
 
     async def handle(self, http: Http1, request: Request) -> None:
         """Answer one request."""
@@ -86,13 +88,19 @@ class ControlSide:
 
     async def _get_tunnels(self, http: Http1, request: Request) -> None:
         since, wait_s = _number(request, "since"), self._wait_s(request)
-        await self._while_there(http, wait_s, lambda: self._core.registry.news(int(since)))
+        await self._while_there(http, wait_s, lambda: self._news(int(since)))
+        self._told_at = trio.current_time()
         answer = {
             "boot": self._core.boot_id,
             "version": self._core.registry.version,
             "tunnels": self._core.registry.snapshot(),
         }
         await http.answer(200, (("content-type", "application/json"),), json.dumps(answer).encode())
+
+    async def _news(self, since: int) -> None:
+        """Wait for a change; those that follow closely are told with it."""
+        await self._core.registry.news(since)
+        await trio.sleep_until(self._told_at + self._core.settings.news_pause_s)
 
     async def _get_exchange(self, http: Http1, request: Request) -> None:
         wait_s = self._wait_s(request)

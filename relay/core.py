@@ -45,7 +45,7 @@ class Core:
         self.memory = Memory()
         self.authenticator = Authenticator(settings, insecure=insecure)
         self.policy = PolicyHolder()
-        self.registry = Registry(clock, self.metrics)
+        self.registry = Registry(clock, self.metrics, settings.max_slots)
         self.calls = Calls(settings.max_exchanges)
         self.drain = Drain(settings)
         self.policy.watch(self.calls.stop_forbidden)

@@ -107,9 +107,11 @@ class Registry:
     Args:
         clock: wall clock, seconds since the epoch.
         metrics: counters.
+        max_slots: slots of one cluster, counted from 0.
     """
 
-    def __init__(self, clock: Callable[[], float], metrics: Metrics) -> None:
+    def __init__(self, clock: Callable[[], float], metrics: Metrics, max_slots: int) -> None:
+        self._max_slots = max_slots
         self._clock, self._metrics = clock, metrics
         self._slots: dict[Key, Tunnel] = {}
         self._arrivals: dict[tuple[str, str], trio.Event] = {}
@@ -200,7 +202,8 @@ class Registry:
         ]
 
     def _sessions(self, org: str, cluster: str) -> list[TunnelSession]:
-        tunnels = [t for k, t in self._slots.items() if k[:2] == (org, cluster)]
+        slots = (self._slots.get((org, cluster, slot)) for slot in range(self._max_slots))
+        tunnels = [tunnel for tunnel in slots if tunnel is not None]
         tunnels.sort(key=lambda t: t.since_s, reverse=True)
         return [t.session for t in tunnels if t.session is not None and t.session.is_open]
 

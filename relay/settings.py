@@ -117,6 +117,12 @@ class RelaySettings:
         4_194_304, low=4_096, high=67_108_864, why="one policy push; about 30,000 bindings"
     )
     poll_s: float = setting(30.0, low=0.0, high=300.0, why="longest long poll of the control plane")
+    news_pause_s: float = setting(
+        0.05,
+        low=0.0,
+        high=5.0,
+        why="between two answers about tunnels; 1,000 that come back need no 1,000 lists of 1,000",
+    )
     max_waiting: int = setting(
         256, low=1, high=65_536, why="agent-opened exchanges that wait for the control plane"
     )

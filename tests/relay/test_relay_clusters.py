@@ -81,3 +81,34 @@ async def test_a_newer_agent_of_one_cluster_replaces_no_other(autojump_clock) ->
         await one.ended.wait()
         assert one.closed.code is Code.REPLACED
         assert two.closed is None
+
+
+async def test_tunnels_that_come_in_a_burst_are_told_together(autojump_clock) -> None:
+    entries = [{"org": "acme", "cluster": f"n{n}"} for n in range(40)]
+    async with stage() as s:
+        await s.push(clusters=entries)
+        control, version, answers = s.control(), 0, 0
+        began = trio.current_time()
+        for entry in entries:
+            s.nursery.start_soon(s.dial(**entry).run)
+        seen: list[object] = []
+        while len(seen) < len(entries):
+            await control.ask("GET", f"/v1/tunnels?since={version}&wait_s=5")
+            answer = json.loads(await control.rest())
+            version, seen, answers = answer["version"], answer["tunnels"], answers + 1
+        assert answers <= 3
+        assert trio.current_time() - began <= 2 * s.relay.settings.news_pause_s
+
+
+async def test_news_after_a_quiet_time_are_told_at_once(autojump_clock) -> None:
+    async with stage() as s:
+        await tunnels(s)
+        await trio.sleep(1)
+        control = s.control()
+        version = s.relay._core.registry.version
+        await control.send("GET", f"/v1/tunnels?since={version}&wait_s=5")
+        await s.settled()
+        began = trio.current_time()
+        await s.agent(cluster="c2")
+        await control.response()
+        assert trio.current_time() == began
