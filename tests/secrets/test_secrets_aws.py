@@ -20,6 +20,8 @@ from compute_agent.secrets.aws import AwsSecrets
 from compute_agent.secrets.names import SecretName, SecretScope
 from compute_agent.secrets.service import SecretService
 from compute_agent.secrets.settings import AwsSettings, SecretSettings
+from customer_stub.secrets.lookup import AwsLookup, LookupFailed
+from customer_stub.secrets.settings import SecretsSettings
 
 pytestmark = pytest.mark.integration
 
@@ -112,3 +114,27 @@ async def test_nobody_there() -> None:
 
 def _fields(aws: AwsSettings) -> dict[str, Any]:
     return {name: getattr(aws, name) for name in aws.__slots__}
+
+
+async def test_the_customers_webhook_finds_what_the_agent_wrote(service: SecretService) -> None:
+    aws = service._settings.aws
+    lookup = AwsLookup(
+        SecretsSettings(
+            backend="aws",
+            aws_endpoint_url=aws.endpoint_url,
+            aws_access_key=aws.access_key,
+            aws_secret_file=aws.secret_file,
+            aws_prefix=aws.prefix,
+        )
+    )
+    for project, domain, value in ((PROJECT, DOMAIN, b"\0narrow"), ("", DOMAIN, "text")):
+        with exchange(project, domain):
+            await service.create_secret(create("KEY", value, project, domain), None)
+    assert await lookup.read((ORG, PROJECT, DOMAIN, "KEY")) == b"\0narrow"
+    assert await lookup.read((ORG, "-", DOMAIN, "KEY")) == b"text"
+    assert await lookup.read((ORG, "-", "-", "KEY")) is None
+    nowhere = AwsLookup(
+        SecretsSettings(backend="aws", aws_endpoint_url="http://127.0.0.1:1", aws_access_key="k")
+    )
+    with pytest.raises(LookupFailed):
+        await nowhere.read((ORG, "-", "-", "KEY"))
