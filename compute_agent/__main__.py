@@ -90,6 +90,7 @@ async def _open_data_endpoint(
         data,
         objects=objects,
         access=agent.access,
+        access_wait_s=settings.access_wait_s,
         store=agent.store,
         tunnel_rows=agent.rows,
         journal=journal,

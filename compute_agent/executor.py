@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TypeVar
 
+import trio
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
@@ -23,6 +24,7 @@ from tunnel.messages.rpc import Context
 
 T = TypeVar("T")
 BAD_REQUEST = range(400, 500)
+STAGE_S = 8.0  # of the 10 s for which the control plane awaits an answer
 TRANSIENT = frozenset({401, 408, 429})  # a token is being renewed, the API is slow or busy
 
 
@@ -56,7 +58,10 @@ class ExecutorService:
 
     async def _staged(self, attempt: Attempt, request: AssignRequest) -> PodSpec:
         try:
-            return await self._staging.prepare(attempt, request)
+            with trio.fail_after(STAGE_S):
+                return await self._staging.prepare(attempt, request)
+        except trio.TooSlowError:
+            raise ConnectError(Code.UNAVAILABLE, "the object store is slow") from None
         except (CannotStage, StoreRefused) as error:
             raise ConnectError(Code.FAILED_PRECONDITION, str(error)) from None
         except StoreError as error:

@@ -93,7 +93,7 @@ class Staging:
         if objects is None or bundle is None or bundle.bucket == objects.layout.metadata:
             return tuple(args)
         staged = objects.layout.staged(bundle)
-        if not await objects.store.copy(Identity.EXECUTOR, bundle, staged):
+        if not await objects.copies.copied(bundle, staged):
             raise CannotStage("the task's code bundle is not, or no more, in the object store")
         return tuple(staged.uri if word == bundle.uri else word for word in args)
 

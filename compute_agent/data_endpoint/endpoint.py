@@ -38,6 +38,7 @@ class DataEndpoint:
         settings: where to listen, and bounds.
         objects: the store; None if none is configured.
         access: judges every call; all of them are `demo`'s where it is insecure.
+        access_wait_s: how long a call waits for the first push, after a restart.
         store: the agent's picture of its pods.
         tunnel_rows: bytes through the tunnel by row, shown beside this endpoint's own.
         journal: told what happens.
@@ -53,6 +54,7 @@ class DataEndpoint:
         *,
         objects: Objects | None,
         access: Access,
+        access_wait_s: float,
         store: PodStore,
         tunnel_rows: RowCounts,
         journal: Journal,
@@ -61,7 +63,7 @@ class DataEndpoint:
         self._slots = trio.Semaphore(settings.calls)
         self._app = connect_app(
             (DATA_PROXY, DataService(org, settings, objects, access, store)),
-            interceptors=[_Door(access)],
+            interceptors=[_Door(access, access_wait_s)],
             read_max_bytes=settings.message_max_bytes,
             on_error=lambda path, error: journal.event(
                 "call_failed", path=path, error=type(error).__name__
@@ -130,10 +132,11 @@ class DataEndpoint:
 class _Door(MetadataInterceptor[None]):
     """Turns away a caller without a good token before its body is read."""
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    def __init__(self, access: Access, wait_s: float) -> None:
+        self._access, self._wait_s = access, wait_s
 
     async def on_start(self, ctx: Context) -> None:
+        await self._access.known(self._wait_s)
         self._access.caller(ctx.request_headers.get("authorization", ""))
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from compute_agent.attempts import Attempt
+from compute_agent.objects.copies import Copies
 from compute_agent.objects.keys import Layout
 from compute_agent.objects.records import Records
 from compute_agent.objects.settings import ObjectSettings
@@ -25,6 +26,7 @@ class Objects:
         layout: names of objects.
         signer: signs URLs.
         store: reads and writes.
+        copies: stages code bundles; its `run` must run.
         records: where inputs and code of an attempt came from.
         url_ttl_s: default and longest life of a URL.
     """
@@ -32,6 +34,7 @@ class Objects:
     layout: Layout
     signer: Signer
     store: ObjectStore
+    copies: Copies
     records: Records
     url_ttl_s: float
 
@@ -50,7 +53,8 @@ class Objects:
         layout = Layout(settings.metadata_bucket, settings.fast_registration_bucket)
         signer = Signer(settings, now_s)
         store = ObjectStore(settings, signer, transport)
-        return cls(layout, signer, store, Records(store, layout), settings.url_ttl_s)
+        records = Records(store, layout)
+        return cls(layout, signer, store, Copies(store), records, settings.url_ttl_s)
 
     async def failed(self, attempt: Attempt) -> bool:
         """Whether a task that ended with exit code 0 says that it failed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -104,6 +105,7 @@ async def test_reports_wait_for_the_store(
 
     class Objects:
         failed = staticmethod(store)
+        copies = SimpleNamespace(run=trio.sleep_forever)
 
     start = Agent.__init__
 

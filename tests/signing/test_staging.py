@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import trio
 from signing_stage import ATTEMPT, BUNDLES, METADATA, Stage, exchange
 
 from compute_agent import templates
@@ -28,9 +29,11 @@ COMMAND = (
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
+async def stage(tmp_path: Path, nursery: trio.Nursery) -> Stage:
     exchange()
-    return Stage(tmp_path)
+    made = Stage(tmp_path)
+    nursery.start_soon(made.objects.copies.run)
+    return made
 
 
 def staging(stage: Stage | None) -> Staging:
@@ -114,6 +117,31 @@ def _executor() -> object:
     from compute_agent.objects.signer import Identity
 
     return Identity.EXECUTOR
+
+
+async def test_a_slow_copy_goes_on_without_its_caller(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compute_agent.objects.copies.WAIT_S", 0.01)
+    place = await stage.put(BUNDLES, "acme/demo/dev/0123/fast.tar.gz", b"code")
+    slow, calls = trio.Event(), 0
+    copy = stage.objects.store.copy
+
+    async def slowly(*args: object) -> bool:
+        nonlocal calls
+        calls += 1
+        await slow.wait()
+        return await copy(*args)
+
+    monkeypatch.setattr(stage.objects.store, "copy", slowly)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="still being staged"):
+            await staging(stage).prepare(ATTEMPT, assignment(*COMMAND))
+    assert calls == 1
+    slow.set()
+    monkeypatch.setattr("compute_agent.objects.copies.WAIT_S", 10)
+    await staging(stage).prepare(ATTEMPT, assignment(*COMMAND))
+    assert await stage.read(stage.objects.layout.staged(place)) == b"code"
 
 
 async def test_large_bundles_are_copied_whole(stage: Stage) -> None:
