@@ -191,6 +191,8 @@ class Agent:
             limits = self._settings.kubernetes
             nursery.start_soon(keep_store, self._sources.cluster, self.store, limits, self._journal)
             nursery.start_soon(self._keep_index)
+            if self._sources.objects is not None:
+                nursery.start_soon(self._sources.objects.copies.run)
             if self._feeds is not None:
                 nursery.start_soon(self._feeds.run)
             nursery.start_soon(self._watch_token)
