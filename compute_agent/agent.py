@@ -25,6 +25,7 @@ from compute_agent.pods import Cluster, PodStore
 from compute_agent.reachable import checks
 from compute_agent.reconnect import REFUSALS, Backoff
 from compute_agent.reports import Reporter
+from compute_agent.samples import Samples
 from compute_agent.services import Parts, services
 from compute_agent.settings import AgentSettings
 from compute_agent.tell import Teller
@@ -170,10 +171,11 @@ class Agent:
 
     def _watch_health(self) -> Health:
         settings, reports = self._settings, self._settings.reports
+        samples = Samples(settings.clickhouse) if settings.clickhouse.url else None
         return Health(
             self.store,
             checks(settings.clickhouse, settings.objects),
-            UsageCounter(self.store, self._sources.api, None),
+            UsageCounter(self.store, self._sources.api, samples),
             lambda: self.data_url,
             Teller(settings.org, settings.cluster, self.rows, reports.answer_s),
             settings.health,

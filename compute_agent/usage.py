@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import trio
@@ -12,9 +12,10 @@ from compute_agent.pods import ClusterError, PodStore
 from tunnel.messages.planesplit_v1_pb2 import Usage
 
 UsageSource = Callable[[], Awaitable[Usage]]
-Used = Callable[[], Awaitable[tuple[float, float]]]
+Used = Callable[[Sequence[str]], Awaitable[tuple[float, float]]]
 
 NODES = "/api/v1/nodes"
+MAX_MEASURED = 1_000  # pods in one question
 ANSWER_S = 5.0  # a report is not held back for the sake of its numbers
 
 # Suffixes of quantities (kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity).
@@ -38,7 +39,7 @@ class UsageCounter:
     Args:
         store: the agent's picture of its pods.
         api: the Kubernetes API; None: nodes are not counted.
-        used: returns cores and bytes in use now; None where nobody measures.
+        used: returns cores and bytes that pods use now; None where nobody measures.
     """
 
     def __init__(self, store: PodStore, api: KubernetesApi | None, used: Used | None) -> None:
@@ -46,12 +47,14 @@ class UsageCounter:
 
     async def __call__(self) -> Usage:
         """Return the numbers; what cannot be counted is 0."""
-        phases = [pod.phase for pod in self._store.all()]
-        usage = Usage(pods_running=phases.count("Running"), pods_pending=phases.count("Pending"))
+        pods = self._store.all()
+        running = [pod.uid for pod in pods if pod.phase == "Running"]
+        pending = sum(pod.phase == "Pending" for pod in pods)
+        usage = Usage(pods_running=len(running), pods_pending=pending)
         with trio.move_on_after(ANSWER_S):
             await self._offered(usage)
-            if self._used is not None:
-                cores, used_bytes = await self._used()
+            if self._used is not None and running:
+                cores, used_bytes = await self._used(running[:MAX_MEASURED])
                 usage.cpu_used_cores, usage.memory_used_bytes = cores, int(used_bytes)
         return usage
 

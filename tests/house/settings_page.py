@@ -16,10 +16,11 @@ from compute_agent.settings import (
     BackoffLimits,
     ClusterLimits,
     DialLimits,
+    HealthLimits,
     LogLimits,
     ReportLimits,
 )
-from control_stub.settings import ControlSettings, Limits
+from control_stub.settings import ControlSettings, FlyteadminSettings, Limits
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
@@ -39,6 +40,7 @@ GROUPS: list[tuple[str, type]] = [
     ("Agent: `[logs]`", LogLimits),
     ("Agent: `[kubernetes]`", ClusterLimits),
     ("Agent: `[reports]`", ReportLimits),
+    ("Agent: `[health]`", HealthLimits),
     ("Agent: `[clickhouse]`", ClickHouseSettings),
     ("Agent: `[metrics]`", MetricsLimits),
     ("Agent: `[events]`", EventSettings),
@@ -48,6 +50,7 @@ GROUPS: list[tuple[str, type]] = [
     ("Agent: `[data_endpoint]`", DataSettings),
     ("Control plane", ControlSettings),
     ("Control plane: `[http]`, agent: `[data_endpoint.http]`", HttpLimits),
+    ("Control plane: `[flyteadmin]`", FlyteadminSettings),
     ("Control plane: `[limits]`", Limits),
     ("Customer's infrastructure", CustomerSettings),
     ("Customer's infrastructure: `[objects]`", ObjectsSettings),
