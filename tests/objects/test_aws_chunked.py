@@ -155,3 +155,4 @@ async def test_the_decoded_length_is_enforced(stage: Stage, claimed: int) -> Non
     body = encode(UNSIGNED_TRAILER, [b"1234567"])
     answer = await stage.header("PUT", f"/{META}/k", body=body, headers=headers)
     assert code(answer) == "IncompleteBody"
+    assert stage.rows.report()["A4"]["up"] <= claimed, "no more is kept than was promised"

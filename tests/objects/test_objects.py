@@ -114,6 +114,9 @@ async def test_who_may_replace_what(stage: Stage, how: str, path: str, status: i
     assert code(other) == ("PreconditionFailed" if status == 412 else "")
     kept = await stage.header("GET", path)
     assert kept.content == (b"first" if status == 412 else b"other")
+    bucket = stage.store.bucket(path.split("/")[1])
+    assert len(list(bucket._data.iterdir())) == 1, "what was replaced is gone from the disk"
+    assert bucket._reserve.free_bytes == stage.settings.max_stored_bytes - 5
 
 
 async def test_a_writer_may_ask_to_write_once(stage: Stage) -> None:
