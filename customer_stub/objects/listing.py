@@ -1,4 +1,4 @@
-"""ListObjectsV2 and ListBuckets."""
+"""ListObjectsV2."""
 
 from __future__ import annotations
 

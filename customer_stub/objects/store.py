@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from customer_stub.rows import DirectRows
 from tunnel.settings import SettingError
 
 REPORT = "report.html"
+# A code bundle that the executor has staged for pods, which can't read the other bucket:
+# {org}/{project}/{domain}/bundles/{MD5}/{file name}
+_BUNDLE = re.compile(r"[^/]+/[^/]+/[^/]+/bundles/[0-9a-f]{32}/[^/]+")
 DEFAULT_TYPE = "binary/octet-stream"  # S3's
 _STORED = (
     "content-type",
@@ -167,7 +171,9 @@ class ObjectStore:
 
     def row(self, request: S3Request) -> str:
         """Return the row of the white paper that an object belongs to, by bucket and key."""
-        if request.bucket == self._settings.fast_registration_bucket:
+        if request.bucket == self._settings.fast_registration_bucket or _BUNDLE.fullmatch(
+            request.key
+        ):
             return "A5"
         return "A6" if request.key.rpartition("/")[2] == REPORT else "A4"
 

@@ -145,6 +145,8 @@ async def test_rows_by_bucket_and_key(stage: Stage) -> None:
         f"/{META}/acme/p/d/inputs/1/inputs.pb": ("A4", 5),
         f"/{META}/acme/report.html/x": ("A4", 7),
         f"/{FAST}/acme/p/d/00/report.html": ("A5", 11),
+        f"/{META}/acme/p/d/bundles/{'0' * 32}/report.html": ("A5", 13),
+        f"/{META}/acme/p/d/bundles/a0/1/outputs.pb": ("A4", 17),  # of a run of that name
     }
     expected = {row: {"up": 0, "down": 0} for row in ("A4", "A5", "A6", "A7")}
     for path, (row, size) in sizes.items():
