@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import ssl
 from collections.abc import Callable, Mapping
@@ -16,6 +17,9 @@ from compute_agent.token import TokenFile, TokenUnreadable
 
 LIST_LIMIT = 500  # objects of one page, as kubectl asks for
 GONE = 410
+# Watches of events hold connections, and must not keep other calls waiting; they are bounded by
+# `events.max_watches`.
+POOL = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 JSON = "application/json"
 
 Json = dict[str, Any]
@@ -49,12 +53,13 @@ class KubernetesApi:
             transport=transport,
             trust_env=False,
             follow_redirects=False,
+            limits=POOL,
         )
 
     def with_token(self, token: TokenFile) -> KubernetesApi:
         """Return the same API for another identity, over the same connections."""
-        other = object.__new__(KubernetesApi)
-        other._token, other._limits, other._client = token, self._limits, self._client
+        other = copy.copy(self)
+        other._token = token
         return other
 
     async def aclose(self) -> None:

@@ -99,7 +99,9 @@ class CustomerSettings:
     watch_timeout_s: float = setting(
         300.0, low=1.0, high=7200.0, why="longest watch; clients ask for less by timeoutSeconds"
     )
-    max_watches: int = setting(64, low=1, high=10_000, why="open watches; more get 429")
+    max_watches: int = setting(
+        512, low=1, high=10_000, why="watches and followed logs at once; more get 429"
+    )
     max_requests: int = setting(64, low=1, high=10_000, why="other requests at once; more get 429")
     max_body_bytes: int = setting(
         3_145_728, low=1024, high=16_777_216, why="largest request; the API server's own limit"

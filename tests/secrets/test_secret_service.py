@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from secret_cast import DOMAIN, ORG, PROJECT, World, create, exchange, identifier, update, world
 
+from compute_agent.secrets import kubernetes
 from compute_agent.secrets.kubernetes import KubernetesSecrets
 from compute_agent.secrets.names import BadSecretName, SecretName, SecretScope
 from compute_agent.secrets.service import SecretService
@@ -244,11 +245,29 @@ async def test_without_a_backend() -> None:
 
 
 async def test_no_call_returns_or_tells_a_value(tmp_path: Path) -> None:
-    """Every RPC, as every caller, while the backend works and while it fails."""
     canary = random_secrets.token_hex(16)
-    encoded = base64.b64encode(canary.encode()).decode()
+    told = await _everything_told(tmp_path, canary)
+    assert "secret_created NAME" in told
+    assert canary not in told
+    assert _encoded(canary) not in told
+
+
+async def test_an_api_that_is_asked_for_values_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubernetes, "METADATA", "application/json")
+    canary = random_secrets.token_hex(16)
+    assert _encoded(canary) in await _everything_told(tmp_path, canary)
+
+
+def _encoded(value: str) -> str:
+    return base64.b64encode(value.encode()).decode()
+
+
+async def _everything_told(root: Path, canary: str) -> str:
+    """Every RPC, as every caller, while the backend works and while it fails: all that is said."""
     told: list[str] = []
-    async with world(tmp_path) as target:
+    async with world(root) as target:
         for token in ("proxy", "executor"):
             service = service_of(target, token)
             service._tell = lambda event, name: told.append(f"{event} {name}")
@@ -256,11 +275,7 @@ async def test_no_call_returns_or_tells_a_value(tmp_path: Path) -> None:
                 for method in ("create", "create", "update", "get", "list", "delete"):
                     target.faults.status = status
                     told.append(await _outcome(service, method, canary))
-    told += target.journal
-    text = "\n".join(told) + b"\n".join(target.faults.answers).decode()
-    assert "secret_created NAME" in text
-    assert canary not in text
-    assert encoded not in text
+    return "\n".join([*told, *target.journal]) + b"\n".join(target.faults.answers).decode()
 
 
 async def _outcome(service: SecretService, method: str, value: str) -> str:
