@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import NoReturn
 
 import trio
@@ -21,6 +22,8 @@ Check = Callable[[], Awaitable[bool]]
 
 class Health:
     """Looks at what the agent stands on, and tells what changes and every `every_s` seconds.
+
+    While pods run, the numbers are told with every check.
 
     Args:
         store: in step with the Kubernetes API, or not.
@@ -73,7 +76,9 @@ class Health:
             if await self._teller.tell(session, REPORT_HEALTH, request):
                 told = state
                 with trio.move_on_after(self._every_s):
-                    await self._other_than(told)
+                    async with trio.open_nursery() as nursery:
+                        for wait in (partial(self._other_than, told), self._other_numbers):
+                            nursery.start_soon(_first, wait, nursery.cancel_scope)
             else:
                 await trio.sleep(self._retry_s)
 
@@ -98,6 +103,16 @@ class Health:
             async with trio.open_nursery() as nursery:
                 for wait in (changed.wait, self._store.changed):
                     nursery.start_soon(_first, wait, nursery.cancel_scope)
+
+    async def _other_numbers(self) -> None:
+        pods = self._pods()
+        while True:
+            await trio.sleep(self._limits.check_s)
+            if self._pods() != pods or any(phase == "Running" for phase in pods):
+                return
+
+    def _pods(self) -> list[str]:
+        return sorted(pod.phase for pod in self._store.all() if not pod.ended)
 
     async def _request(self, state: tuple[frozenset[str], str]) -> HealthRequest:
         reasons, data_url = state

@@ -123,12 +123,19 @@ async def test_a_cluster_that_cannot_be_seen_is_told_at_once(
     assert not scene.ear.last.reasons
 
 
-async def test_changes_of_pods_are_no_news(scene: Scene, autojump_clock: Any) -> None:
+async def test_numbers_are_told_with_every_check_while_pods_run(
+    scene: Scene, autojump_clock: Any
+) -> None:
     await trio.sleep(1)
     for number in range(5):
-        scene.store.replace([pod_of(ATTEMPT.numbered(number + 1))])
+        scene.store.replace([pod_of(ATTEMPT.numbered(number + 1), "Running")])
         await trio.sleep(0.1)
     assert len(scene.ear.told) == 1
+    await trio.sleep(10)
+    assert [round(at) for at, _ in scene.ear.told] == [0, 5, 10]
+    scene.store.replace([])
+    await trio.sleep(35)
+    assert [round(at) for at, _ in scene.ear.told] == [0, 5, 10, 15, 45]
 
 
 async def test_a_report_that_is_not_taken_is_told_again(scene: Scene, autojump_clock: Any) -> None:
