@@ -138,12 +138,11 @@ class ClickHouseApp:
             found = await trio.to_thread.run_sync(stack.enter_context, context)
             if isinstance(found, Kill):
                 call.kind = "kill"
-                await _answer_kill(self._queries, found, user, answer)
                 call.code = 0
+                await _answer_kill(self._queries, found, user, answer)
                 return
             call.kind = "stream" if found.job.stream else "whole"
             await self._execute(call, request, user, found, answer)
-        call.code = 0
 
     async def _execute(
         self, call: _Call, request: Request, user: UserSettings, found: Prepared, answer: Answer
@@ -157,6 +156,7 @@ class ClickHouseApp:
                 call.bytes += len(chunk.data)
                 await answer.add(chunk)
             query.finish()
+            call.code = 0  # with its last byte the client may be gone
             await answer.end()
         finally:
             query.stop(errors.cancelled())

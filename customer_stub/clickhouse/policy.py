@@ -37,8 +37,8 @@ _LIMITS = {
 MAX_BLOCK_ROWS = 65_409  # the engine's default; a block is what an answer holds in memory
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
-# `readonly = 1` shows every setting as unchangeable, though the HTTP interface takes them; clients
-# that ask first would send none. This one statement therefore runs under `readonly = 2`.
+# `readonly = 1` shows every setting as unchangeable, though the HTTP interface takes them, this
+# one too; clients that ask first would send none. So this one statement runs without it.
 _SETTINGS_QUERY = re.compile(
     rb"\s*SELECT [a-z, *]+ FROM system\.settings( LIMIT [0-9]+)?(\s+FORMAT \w+)?\s*", re.IGNORECASE
 )
@@ -127,9 +127,9 @@ def engine_settings(
         settings[name] = _lower(name, value, settings[name]) if name in settings else value
     settings.pop("readonly", None)
     ordered = list(settings.items())
-    if reading or user.readonly or wanted.get("readonly", "0") != "0":
-        level = "2" if _SETTINGS_QUERY.fullmatch(statement.text) else "1"
-        ordered.append(("readonly", level))
+    only_reads = reading or user.readonly or wanted.get("readonly", "0") != "0"
+    if only_reads and not _SETTINGS_QUERY.fullmatch(statement.text):
+        ordered.append(("readonly", "1"))
     return ordered
 
 

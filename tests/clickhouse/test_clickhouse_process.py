@@ -19,6 +19,8 @@ from clickhouse_cast import Server, server
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
+from planesplit.pki import Authority
+
 pytestmark = pytest.mark.integration
 
 ROWS = 150_000
@@ -204,6 +206,30 @@ def test_an_admin_may(running: Server, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("seen\n")
     sql = f"SELECT * FROM file('{tmp_path}/a.txt', 'LineAsString')"
     assert ask(running, sql, "root").text == "seen\n"
+
+
+def test_a_reader_can_set_limits_and_be_stricter(running: Server) -> None:
+    limits = {
+        "max_execution_time": 5,
+        "max_threads": 1,
+        "readonly": 1,
+        "date_time_output_format": "iso",
+    }
+    with client(running, autogenerate_session_id=False) as reader:
+        assert reader.raw_query("SELECT 1", fmt="JSONEachRow", settings=limits) == b'{"1":1}\n'
+
+
+def test_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "pki")
+    leaf = authority.server("clickhouse")
+    config = f'[tls]\ncert_file = "{leaf.cert_file}"\nkey_file = "{leaf.key_file}"\n'
+    with server(tmp_path, config) as made:
+        options: Any = {"interface": "https", "ca_cert": str(authority.ca_file)}
+        with client(made, "collector", **options) as writer:
+            writer.insert("otel_logs", [["a"], ["b"]], column_names=["Body"])
+            assert writer.query("SELECT count() FROM otel_logs").result_rows == [(2,)]
+        until(lambda: len(made.journal()) >= 5, "no journal")
+        assert {line["code"] for line in made.journal()} == {0}
 
 
 def test_typed_errors(running: Server) -> None:

@@ -21,11 +21,15 @@ from compute_agent.settings import (
     ReportLimits,
 )
 from control_stub.settings import ControlSettings, FlyteadminSettings, Limits
+from customer_stub.clickhouse.settings import ClickHouseSettings as ClickHouseProcess
+from customer_stub.clickhouse.settings import UserSettings
+from customer_stub.collector.settings import CollectorSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
+from customer_stub.samples.settings import SamplesSettings
 from customer_stub.secrets.settings import SecretsSettings
-from customer_stub.settings import CustomerSettings
+from customer_stub.settings import ClickHouseTarget, CustomerSettings
 from planesplit.split.options import SplitOptions
 from relay.settings import RelaySettings
 from tunnel.http.settings import HttpLimits
@@ -57,6 +61,11 @@ GROUPS: list[tuple[str, type]] = [
     ("Customer's infrastructure: `[registry]`", RegistrySettings),
     ("Customer's infrastructure: `[pods]`", PodsSettings),
     ("Customer's infrastructure: `[secrets]`", SecretsSettings),
+    ("Customer's infrastructure: `[clickhouse]`", ClickHouseTarget),
+    ("Customer's infrastructure: `[collector]`", CollectorSettings),
+    ("Customer's infrastructure: `[samples]`", SamplesSettings),
+    ("Customer's ClickHouse", ClickHouseProcess),
+    ("Customer's ClickHouse: `[[users]]`", UserSettings),
     ("A split (`SplitOptions`)", SplitOptions),
 ]
 HEAD = """# Settings
