@@ -111,19 +111,24 @@ async def test_a_killed_agents_cluster_is_lost_within_ten_seconds(tenants: Harne
         await until(administration, online)
 
 
+async def started(tenants: Harness, viewer: Viewer, command: str, retries: int) -> str:
+    """Start a task that may be tried again; return its run."""
+    request = wire.CreateRunRequest()
+    place = viewer.place
+    request.project_id.organization, request.project_id.name = place.org, place.project
+    request.project_id.domain = place.domain
+    template = request.task_spec.task_template
+    template.id.name, template.metadata.retries.retries = "retried", retries
+    template.container.image = "planesplit/command"
+    template.container.command.extend(["/bin/sh", "-c", command])
+    url = tenants.ready.urls.control + RUN_SERVICE
+    answer = await viewer.client.unary(f"{url}/CreateRun", request, wire.CreateRunResponse)
+    return str(answer.run.action.id.run.name)
+
+
 async def test_a_task_is_tried_again_and_every_attempt_keeps_its_log(tenants: Harness) -> None:
     async with administering(tenants) as (_, viewer):
-        request = wire.CreateRunRequest()
-        place = viewer.place
-        request.project_id.organization, request.project_id.name = place.org, place.project
-        request.project_id.domain = place.domain
-        template = request.task_spec.task_template
-        template.id.name, template.metadata.retries.retries = "retried", ATTEMPTS - 1
-        template.container.image = "planesplit/command"
-        template.container.command.extend(["/bin/sh", "-c", "date +%s%N; exit 3"])
-        url = tenants.ready.urls.control + RUN_SERVICE
-        answer = await viewer.client.unary(f"{url}/CreateRun", request, wire.CreateRunResponse)
-        run = answer.run.action.id.run.name
+        run = await started(tenants, viewer, "date +%s%N; exit 3", ATTEMPTS - 1)
         status = await viewer.wait(run)
         assert (status.phase, status.exit_code, status.attempts) == ("FAILED", 3, ATTEMPTS)
         printed = []
@@ -133,3 +138,27 @@ async def test_a_task_is_tried_again_and_every_attempt_keeps_its_log(tenants: Ha
         assert [len(lines) for lines in printed] == [1] * ATTEMPTS
         assert printed == sorted(printed)
         assert printed[0] < printed[-1]
+
+
+@pytest.mark.parametrize("plane", ["control_stub", "relay"])
+async def test_pods_go_on_without_the_vendor_and_are_reconciled(
+    tenants: Harness, plane: str
+) -> None:
+    async with administering(tenants) as (administration, viewer):
+        await until(administration, online, "c1")
+        ends = await started(tenants, viewer, "sleep 2; date +%s", 0)
+        fails = await started(tenants, viewer, "sleep 2; exit 5", 1)
+        for run in (ends, fails):
+            await viewer.wait(run, until=lambda status: status.phase == "RUNNING")
+        await trio.to_thread.run_sync(tenants.kill, plane)
+        killed_s = time.time()
+        await trio.sleep(3)
+        restarted_s = time.time()
+        await trio.to_thread.run_sync(tenants.restart, plane)
+        status = await viewer.wait(ends, retry_for_s=WITHIN_S)
+        assert (status.phase, status.attempts) == ("SUCCEEDED", 1)
+        async with viewer.tail(ends, retry_for_s=WITHIN_S) as lines:
+            [ended_s] = [int(line.text) async for line in lines]
+        assert killed_s - 1 <= ended_s <= restarted_s  # nobody waited for the vendor
+        status = await viewer.wait(fails, retry_for_s=WITHIN_S)
+        assert (status.phase, status.exit_code, status.attempts) == ("FAILED", 5, 2)
