@@ -18,7 +18,7 @@ def open_history(settings: AgentSettings) -> History | None:
     history.check(settings.clickhouse.url)
     if history.backend == "clickhouse":
         client = ClickHouse(settings.clickhouse, history.limits.request_s)
-        return ClickHouseHistory(client, settings.clickhouse.database, history.limits)
+        return ClickHouseHistory(client, history.limits)
     if history.backend == "cloudwatch":
         from compute_agent.logs.history_cloudwatch import CloudWatchHistory  # boto3 takes 0.3 s
 

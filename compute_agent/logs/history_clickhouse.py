@@ -45,21 +45,21 @@ _COLUMNS = f"""{_RESTART} AS restart, {_SEQUENCE} AS sequence,
 
 _FIND = f"""SELECT ResourceAttributes['k8s.pod.uid'] AS uid,
   toUInt32OrZero(ResourceAttributes['planesplit.attempt']) AS attempt
-FROM {{table:Identifier}} WHERE {_ACTION}
+FROM otel_logs WHERE {_ACTION}
   AND ResourceAttributes['k8s.container.name'] = {{container:String}}
   AND ({{attempt:UInt32}} = 0 OR attempt = {{attempt:UInt32}})
 GROUP BY uid, attempt ORDER BY attempt DESC, max(Timestamp) DESC LIMIT 1"""  # noqa: S608 - constants of this file
-_PAGE = f"""SELECT {_COLUMNS} FROM {{table:Identifier}} WHERE {_LOG}
+_PAGE = f"""SELECT {_COLUMNS} FROM otel_logs WHERE {_LOG}
   AND {_AT} >= ({{restart:UInt64}}, {{sequence:UInt64}})
 ORDER BY restart, sequence LIMIT 1 BY restart, sequence LIMIT {{rows:UInt32}}"""  # noqa: S608 - constants of this file
-_PAGE_BEFORE = f"""SELECT {_COLUMNS} FROM {{table:Identifier}} WHERE {_LOG}
+_PAGE_BEFORE = f"""SELECT {_COLUMNS} FROM otel_logs WHERE {_LOG}
   AND {_AT} < ({{restart:UInt64}}, {{sequence:UInt64}})
 ORDER BY restart DESC, sequence DESC LIMIT 1 BY restart, sequence LIMIT {{rows:UInt32}}"""  # noqa: S608 - constants of this file
 _SINCE = f"""SELECT {_RESTART} AS restart, {_SEQUENCE} AS sequence
-FROM {{table:Identifier}} WHERE {_LOG}
+FROM otel_logs WHERE {_LOG}
   AND Timestamp >= fromUnixTimestamp64Nano({{at_ns:Int64}})
 ORDER BY restart, sequence LIMIT 1"""  # noqa: S608 - constants of this file
-_FILE_START = f"""SELECT DISTINCT {_SEQUENCE} AS sequence FROM {{table:Identifier}} WHERE {_LOG}
+_FILE_START = f"""SELECT DISTINCT {_SEQUENCE} AS sequence FROM otel_logs WHERE {_LOG}
   AND {_RESTART} = {{restart:UInt64}} AND LogAttributes['planesplit.file_start'] = 'true'
   AND Timestamp = fromUnixTimestamp64Nano({{at_ns:Int64}}) LIMIT 2"""  # noqa: S608 - constants of this file
 
@@ -73,13 +73,11 @@ class ClickHouseHistory:
 
     Args:
         clickhouse: makes the client; used in threads.
-        database: of the table.
         limits: bounds.
     """
 
-    def __init__(self, clickhouse: ClickHouse, database: str, limits: HistoryLimits) -> None:
+    def __init__(self, clickhouse: ClickHouse, limits: HistoryLimits) -> None:
         self._clickhouse, self._limits = clickhouse, limits
-        self._table = f"{database}.otel_logs"
         self._threads = trio.CapacityLimiter(limits.max_queries)
 
     async def find(self, attempt: Attempt, container: str, *, latest: bool) -> LogId | None:
@@ -121,17 +119,17 @@ class ClickHouseHistory:
         """Run one query in a thread, which is abandoned when the caller is cancelled."""
 
         def work() -> list[Json]:
-            return self._read(sql, {**parameters, "table": self._table})
+            return self._read(sql, parameters)
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
 
-    def _read(self, sql: str, parameters: Json) -> list[Json]:
+    def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Json]:
         from clickhouse_connect.driver.exceptions import Error
 
         try:
             client = self._clickhouse.client()
             with client.raw_stream(
-                sql, parameters=parameters, settings=self._settings(), fmt="JSONEachRow"
+                sql, parameters=dict(parameters), settings=self._settings(), fmt="JSONEachRow"
             ) as source:
                 return _rows(source.read, self._limits.page_bytes)
         except (Error, OSError, TokenUnreadable, ValueError, KeyError):

@@ -59,6 +59,11 @@ class Collector:
             follower.ended = True  # its pod ended with the process that ran it
             self._followers[str(source.directory), source.restart] = follower
 
+    @property
+    def active(self) -> int:
+        """How many logs are not collected to their end."""
+        return len(self._followers)
+
     def follow(self, pod: Json, directory: Path, restart: int) -> Callable[[], None]:
         """Follow a container's log that begins.
 

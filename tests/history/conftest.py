@@ -5,5 +5,5 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-for plane in ("compute_agent", "customer_stub"):
+for plane in ("compute_agent", "customer_stub", "clickhouse"):
     sys.path.append(str(Path(__file__).parents[1] / plane))

@@ -157,7 +157,7 @@ class Stage(World):
         name = f"{attempt.namespace}_{attempt.pod}_uid-{attempt.pod}"
         log = NodeLog(self.root / "logs", pod=name, kept=self.kept, restart=restart)
         log.path.touch()
-        log.on_rotate = self.collector.follow(_json(attempt), log.directory, restart)
+        log.on_rotate = self.collector.follow(pod_json(attempt), log.directory, restart)
         return log
 
     def end_pod(self, log: NodeLog, attempt: Attempt = ATTEMPT) -> None:
@@ -180,17 +180,6 @@ class Stage(World):
         self.collecting = trio.CancelScope()
         self.nursery.start_soon(self._collect, self.collector, self.collecting)
 
-    def restart_collector_with(self, log: NodeLog) -> None:
-        """The same while a log is written: the kubelet tells the new one of it."""
-        self.restart_collector()
-        key = str(log.directory), log.restart
-        follower = self.collector._followers.get(key)
-        if follower is None:
-            log.on_rotate = self.collector.follow(_json(ATTEMPT), log.directory, log.restart)
-        else:
-            follower.ended = False
-            log.on_rotate = follower.observe
-
     def restart_agent(self, *, forget: bool = False) -> None:
         """It crashes; perhaps it also loses its index."""
         self.kill()
@@ -202,7 +191,7 @@ class Stage(World):
     async def collected(self) -> None:
         """Wait until the collector has sent everything."""
         with trio.fail_after(60):
-            while self.collector._followers:
+            while self.collector.active:
                 await trio.sleep(0.05)
 
     def index(self) -> OffsetIndex:
@@ -218,7 +207,7 @@ class Stage(World):
             await collector.run()
 
 
-def _json(attempt: Attempt) -> dict:
+def pod_json(attempt: Attempt) -> dict:
     return {
         "metadata": {
             "name": attempt.pod,
