@@ -109,14 +109,8 @@ async def test_what_was_written_comes_back(endpoint: str, secret: str, tmp_path:
     assert newest is not None
     assert last[-1].record.sequence - newest.sequence < 15
     assert await history.file_start(known, 0, middle[0].record.at_ns + 5) is None
-    assert (
-        await history.file_start(known, 0, rows_first_ns(await history.page(known, At(0, 1), 0)))
-        == 1
-    )
-
-
-def rows_first_ns(rows) -> int:
-    return rows[0].record.at_ns
+    first = (await history.page(known, At(0, 1), 0))[0]
+    assert await history.file_start(known, 0, first.record.at_ns) == 1
 
 
 async def test_only_the_log_that_was_asked_for(endpoint, secret, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from compute_agent.clickhouse import ClickHouseSettings
 from compute_agent.data_endpoint.settings import DataSettings
 from compute_agent.events.settings import EventSettings
+from compute_agent.logs.settings import HistoryLimits
 from compute_agent.metrics.settings import MetricsLimits
 from compute_agent.objects.settings import ObjectSettings
 from compute_agent.secrets.settings import AwsSettings, SecretSettings
@@ -23,6 +24,7 @@ from compute_agent.settings import (
 from control_stub.settings import ControlSettings, FlyteadminSettings, Limits
 from customer_stub.clickhouse.settings import ClickHouseSettings as ClickHouseProcess
 from customer_stub.clickhouse.settings import UserSettings
+from customer_stub.collector.settings import CollectorSettings
 from customer_stub.collector.settings import CollectorSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
@@ -47,6 +49,7 @@ GROUPS: list[tuple[str, type]] = [
     ("Agent: `[health]`", HealthLimits),
     ("Agent: `[clickhouse]`", ClickHouseSettings),
     ("Agent: `[metrics]`", MetricsLimits),
+    ("Agent: `[history.limits]`", HistoryLimits),
     ("Agent: `[events]`", EventSettings),
     ("Agent: `[secrets]`", SecretSettings),
     ("Agent: `[secrets.aws]`", AwsSettings),
@@ -60,6 +63,7 @@ GROUPS: list[tuple[str, type]] = [
     ("Customer's infrastructure: `[objects]`", ObjectsSettings),
     ("Customer's infrastructure: `[registry]`", RegistrySettings),
     ("Customer's infrastructure: `[pods]`", PodsSettings),
+    ("Customer's infrastructure: `[collector]`", CollectorSettings),
     ("Customer's infrastructure: `[secrets]`", SecretsSettings),
     ("Customer's infrastructure: `[clickhouse]`", ClickHouseTarget),
     ("Customer's infrastructure: `[collector]`", CollectorSettings),
