@@ -13,11 +13,17 @@ import httpx
 from flyteidl2.cluster.payload_pb2 import SelectClusterRequest
 from flyteidl2.common import identifier_pb2
 from flyteidl2.dataproxy import dataproxy_service_pb2 as dataproxy
+from flyteidl2.task import common_pb2
+from google.protobuf.message import DecodeError
 
 from planesplit.connect_client import ConnectError
 from planesplit.ready import Ready
 from planesplit.viewer import ROOT_ACTION, Viewer
-from tunnel.capabilities import CREATE_DOWNLOAD_LINK_V2, CREATE_UPLOAD_LOCATION
+from tunnel.capabilities import (
+    CREATE_DOWNLOAD_LINK_V2,
+    CREATE_UPLOAD_LOCATION,
+    SIGN_DOWNLOAD,
+)
 from tunnel.messages import planesplit_v1_pb2 as wire
 
 BLOCK_BYTES = 262_144
@@ -97,6 +103,48 @@ async def action_data(viewer: Viewer, run: str) -> dataproxy.GetActionDataRespon
     url = await viewer.endpoint(operation, run) + GET_ACTION_DATA
     request = dataproxy.GetActionDataRequest(action_id=action)
     return await viewer.client.unary(url, request, dataproxy.GetActionDataResponse)
+
+
+async def presigned_data(
+    viewer: Viewer, store: httpx.AsyncClient, run: str
+) -> dataproxy.GetActionDataResponse:
+    """Return the same by the white paper's way (Appendix B): addresses from the control plane.
+
+    The customer's agent signs a URL for each, and the bytes come from the store itself.
+
+    Raises:
+        ConnectError: `not_found` when the inputs are not, or no more, there.
+    """
+    uris = await viewer.data_uris(run)
+    answer = dataproxy.GetActionDataResponse(
+        inputs_uri=uris.inputs_uri, outputs_uri=uris.outputs_uri
+    )
+    parts: tuple[tuple[str, common_pb2.Inputs | common_pb2.Outputs, bool], ...] = (
+        (uris.inputs_uri, answer.inputs, True),
+        (uris.outputs_uri, answer.outputs, False),
+    )
+    for uri, part, needed in parts:
+        try:
+            content = await _get(store, await _signed(viewer, run, uri))
+            part.ParseFromString(content)
+        except DecodeError:
+            raise ConnectError(
+                "data_loss", f"an object of {len(content)} bytes is no data"
+            ) from None
+        except ConnectError as error:
+            if needed or error.code != "not_found":
+                raise
+    return answer
+
+
+async def _signed(viewer: Viewer, run: str, uri: str) -> str:
+    place = viewer.place
+    request = wire.SignDownloadRequest(
+        org=place.org, project=place.project, domain=place.domain, uri=uri
+    )
+    operation = SelectClusterRequest.OPERATION_CREATE_DOWNLOAD_LINK
+    url = await viewer.endpoint(operation, run) + SIGN_DOWNLOAD
+    return (await viewer.client.unary(url, request, wire.SignedUrl)).url
 
 
 @asynccontextmanager

@@ -164,6 +164,16 @@ class Viewer:
                 error = failure
             await retry.pause(error)
 
+    async def data_uris(self, run: str) -> run_service_pb2.GetActionDataURIsResponse:
+        """Return where a run's inputs and outputs lie.
+
+        Raises:
+            ConnectError: any.
+        """
+        request = run_service_pb2.GetActionDataURIsRequest(action_id=self._action_id(run))
+        answer = run_service_pb2.GetActionDataURIsResponse
+        return await self._call("GetActionDataURIs", request, answer)
+
     async def runs(self) -> list[RunStatus]:
         """Return the newest runs of the default project, at most 100."""
         place = self.place

@@ -109,13 +109,16 @@ async def get_io(
     run: Annotated[str, Parameter(help="The run's name.")],
     /,
     *,
+    presigned: Annotated[
+        bool, Parameter(negative="", help="From the object store by presigned URLs instead.")
+    ] = False,
     ready_file: ReadyFile = None,
 ) -> int:
     """Print what a run was given and what it returned, from the customer's own data endpoint."""
     from planesplit.commands.objects import get_io as command
     from planesplit.commands.outcome import settle
 
-    return await settle(partial(command, run, ready_file=ready_file))
+    return await settle(partial(command, run, presigned=presigned, ready_file=ready_file))
 
 
 @get.command(name="events")

@@ -13,7 +13,13 @@ from google.protobuf import json_format
 
 from planesplit.commands.outcome import OK, UNUSABLE, UsageError
 from planesplit.commands.output import as_json, progress
-from planesplit.objects import action_data, open_store, report, upload_bundle
+from planesplit.objects import (
+    action_data,
+    open_store,
+    presigned_data,
+    report,
+    upload_bundle,
+)
 from planesplit.ready import find
 from planesplit.viewer import open_viewer
 
@@ -57,10 +63,14 @@ async def get_report(
     return OK if opened else UNUSABLE
 
 
-async def get_io(run: str, *, ready_file: Path | None) -> int:
+async def get_io(run: str, *, presigned: bool, ready_file: Path | None) -> int:
     """Print what a run was given and what it returned, as one JSON object."""
-    async with open_viewer(find(ready_file)) as viewer:
-        data = await action_data(viewer, run)
+    ready = find(ready_file)
+    async with open_viewer(ready) as viewer, open_store(ready) as store:
+        if presigned:
+            data = await presigned_data(viewer, store, run)
+        else:
+            data = await action_data(viewer, run)
     sys.stdout.write(as_json(json_format.MessageToDict(data)))
     return OK
 

@@ -103,7 +103,8 @@ def stage(
 ) -> Iterator[Stage]:
     if not FLYTE.exists():
         pytest.skip(f"{FLYTE} is missing; `make test` installs it, or set PLANESPLIT_FLYTE")
-    options = SplitOptions(insecure=request.param == "insecure", pod_path=(str(FLYTE.parent),))
+    insecure, path = request.param == "insecure", (str(FLYTE.parent),)
+    options = SplitOptions(insecure=insecure, pod_path=path, clickhouse=False)
     portal, split = open_portal(options)
     project = tmp_path_factory.mktemp("project")
     (project / "hello.py").write_text(HELLO)
@@ -179,6 +180,7 @@ def test_what_is_known_of_a_run_outlives_pod_and_agent(stage: Stage) -> None:
     assert file.read_text() == shown.stdout
     data = json.loads(planesplit(stage, "get", "io", run).stdout)
     assert "lasting" in json.dumps(data["outputs"])
+    assert json.loads(planesplit(stage, "get", "io", run, "--presigned").stdout) == data
 
 
 def test_a_task_that_raises_has_failed(stage: Stage) -> None:
