@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from object_stage import FAST, HOST, META, Stage, code, credentials
@@ -282,3 +286,59 @@ async def test_an_upload_that_stops_is_given_up(autojump_clock: Any, stage: Stag
     assert sent[0]["status"] == 400
     assert b"RequestTimeout" in sent[1]["body"]
     assert stage.store.counts()[META]["objects"] == 0
+
+
+async def test_a_signed_read_may_choose_headers_of_its_answer(stage: Stage) -> None:
+    await put(stage, **{"content-type": "text/html", "content-encoding": "aws-chunked,gzip"})
+    plain = await stage.presigned("HEAD", KEY)
+    assert plain.headers["content-encoding"] == "gzip"
+    chosen = "response-content-disposition=attachment&response-content-type=text%2Fplain"
+    read = await stage.presigned("HEAD", f"{KEY}?{chosen}")
+    assert read.headers["content-type"] == "text/plain"
+    assert read.headers["content-disposition"] == "attachment"
+    smuggled = await stage.presigned("HEAD", f"{KEY}?response-content-type=a%0D%0Ab")
+    assert smuggled.headers["content-type"] == "text/html"
+
+
+async def test_metadata_is_bounded(stage: Stage) -> None:
+    answer = await put(stage, **{"x-amz-meta-a": "x" * 2049})
+    assert (answer.status_code, code(answer)) == (400, "InvalidArgument")
+
+
+@pytest.mark.parametrize("algorithm", ["crc32", "sha1", "sha256"])
+@pytest.mark.parametrize("good", [True, False])
+async def test_checksums_in_a_header(stage: Stage, algorithm: str, good: bool) -> None:
+    digest = zlib.crc32(BODY).to_bytes(4, "big")
+    if algorithm != "crc32":
+        digest = hashlib.new(algorithm, BODY).digest()
+    digest = digest if good else digest[::-1]
+    name = f"x-amz-checksum-{algorithm}"
+    answer = await put(stage, **{name: base64.b64encode(digest).decode()})
+    assert code(answer) == ("" if good else "XAmzContentChecksumMismatch")
+
+
+async def test_a_reader_that_leaves_ends_the_read(stage: Stage) -> None:
+    await put(stage, body=b"x" * 2_000_000)
+    request = AWSRequest("GET", HOST + KEY)
+    S3SigV4Auth(credentials("executor"), "s3", "us-east-1").add_auth(request)
+    left, sent = trio.Event(), list[Any]()
+
+    async def receive() -> Any:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) == 3:
+            left.set()
+            await trio.testing.wait_all_tasks_blocked()
+
+    headers = [(k.lower().encode(), str(v).encode()) for k, v in request.headers.items()]
+    headers.append((b"host", b"objects.test"))
+    scope = {"type": "http", "method": "GET", "raw_path": KEY.encode(), "query_string": b""}
+    before = len(os.listdir("/proc/self/fd"))
+    await stage.app({**scope, "headers": headers}, receive, send)
+    assert len(sent) == 3, "a head and two blocks, and no last one"
+    assert stage.rows.report()["A4"]["down"] < 2_000_000
+    assert len(os.listdir("/proc/self/fd")) == before, "the file is closed"
+    assert stage.app._free == stage.settings.max_requests
