@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -162,3 +168,66 @@ async def test_pods_go_on_without_the_vendor_and_are_reconciled(
         assert killed_s - 1 <= ended_s <= restarted_s  # nobody waited for the vendor
         status = await viewer.wait(fails, retry_for_s=WITHIN_S)
         assert (status.phase, status.exit_code, status.attempts) == ("FAILED", 5, 2)
+
+
+def planesplit(tenants: Harness, tmp_path: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run a command; return exit code, stdout and stderr."""
+    ready = tmp_path / "ready.json"
+    tenants.ready.write(ready)
+    done = subprocess.run(
+        [sys.executable, "-m", "planesplit", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PLANESPLIT_READY": str(ready)},
+        timeout=WITHIN_S,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_line_administers(tenants: Harness, tmp_path: Path) -> None:
+    code, table, _ = planesplit(tenants, tmp_path, "get", "clusters")
+    assert code == 0
+    assert table.split("\n")[0].split()[:3] == ["CLUSTER", "ENABLED", "TUNNEL"]
+    assert [line.split()[0] for line in table.splitlines()[1:]] == ["c1", SECOND]
+    binding = ("zoe", "Contributor", "--project", "demo")
+    assert planesplit(tenants, tmp_path, "bind", *binding)[0] == 0
+    _, found, _ = planesplit(tenants, tmp_path, "get", "principals", "-o", "json")
+    principals = {principal["subject"]: principal for principal in json.loads(found)}
+    assert principals["zoe"] == {
+        "subject": "zoe",
+        "kind": "user",
+        "org": "acme",
+        "bindings": [{"role": "Contributor", "project": "demo", "domain": "*"}],
+    }
+    assert principals["reader"]["kind"] == "application"
+    assert "outsider" not in principals  # of another org
+    assert planesplit(tenants, tmp_path, "unbind", *binding)[0] == 0
+    for command in (("unbind", *binding), ("revoke", "outsider"), ("cluster", "enable", "c9")):
+        code, _, text = planesplit(tenants, tmp_path, *command)
+        assert (code, text.startswith("planesplit: not_found: no such")) == (1, True)
+
+
+def test_a_watch_shows_changes_until_it_is_interrupted(tenants: Harness, tmp_path: Path) -> None:
+    ready = tmp_path / "ready.json"
+    tenants.ready.write(ready)
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "planesplit", "get", "clusters", "--watch", "-o", "json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PLANESPLIT_READY": str(ready)},
+    )
+    assert watching.stdout is not None
+    try:
+        assert len(json.loads(watching.stdout.readline())) == 2
+        assert planesplit(tenants, tmp_path, "cluster", "disable", SECOND)[0] == 0
+        while json.loads(watching.stdout.readline())[1]["enabled"]:
+            pass
+        assert planesplit(tenants, tmp_path, "cluster", "enable", SECOND)[0] == 0
+        while json.loads(watching.stdout.readline())[1]["tunnel"] != "ONLINE":
+            pass
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(WITHIN_S) == 130
+    finally:
+        watching.kill()
+        watching.communicate()

@@ -20,7 +20,23 @@ from planesplit.split.plane import PlaneFailed
 from planesplit.tail import Line
 
 HELP_S = 0.5
-COMMANDS = ("up", "run", "tail", "get", "get runs", "demo", "doctor")
+COMMANDS = (
+    "up",
+    "run",
+    "tail",
+    "get",
+    "get runs",
+    "get clusters",
+    "get principals",
+    "cluster",
+    "cluster enable",
+    "cluster disable",
+    "bind",
+    "unbind",
+    "revoke",
+    "demo",
+    "doctor",
+)
 
 
 def planesplit(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,6 +82,10 @@ def test_every_command_explains_itself(command: str) -> None:
         ["tail", "r1", "--lines", "-1"],
         ["demo", "--seconds", "0"],
         ["get", "runs", "-o", "yaml"],
+        ["get", "clusters", "-o", "yaml"],
+        ["cluster", "enable"],
+        ["bind", "zoe", "Owner"],
+        ["bind", "zoe"],
         ["run"],
     ],
 )
