@@ -25,7 +25,6 @@ from control_stub.settings import ControlSettings, FlyteadminSettings, Limits
 from customer_stub.clickhouse.settings import ClickHouseSettings as ClickHouseProcess
 from customer_stub.clickhouse.settings import UserSettings
 from customer_stub.collector.settings import CollectorSettings
-from customer_stub.collector.settings import CollectorSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
@@ -66,7 +65,6 @@ GROUPS: list[tuple[str, type]] = [
     ("Customer's infrastructure: `[collector]`", CollectorSettings),
     ("Customer's infrastructure: `[secrets]`", SecretsSettings),
     ("Customer's infrastructure: `[clickhouse]`", ClickHouseTarget),
-    ("Customer's infrastructure: `[collector]`", CollectorSettings),
     ("Customer's infrastructure: `[samples]`", SamplesSettings),
     ("Customer's ClickHouse", ClickHouseProcess),
     ("Customer's ClickHouse: `[[users]]`", UserSettings),
