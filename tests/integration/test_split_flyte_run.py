@@ -169,9 +169,10 @@ def test_a_run_from_source_to_report(stage: Stage) -> None:
 def test_what_is_known_of_a_run_outlives_pod_and_agent(stage: Stage) -> None:
     run = stage.start("hello.py", "main", "--name", "lasting")
     assert stage.split.wait(run).phase == "SUCCEEDED"
+    since = stage.split.journal_count("control_stub")
     stage.split.kill()
     stage.split.restart()
-    stage.split.seen("access_pushed", "control_stub")
+    stage.split.seen("access_pushed", "control_stub", since=since)
     assert "Hello, lasting!" in stage.flyte("get", "io", run)
     shown = planesplit(stage, "get", "report", run)
     assert "<h1>for lasting</h1>" in shown.stdout, shown.stderr
