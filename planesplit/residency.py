@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from planesplit.ready import ClusterAccess, Ready
+from planesplit.tokens import Tokens
 from tunnel.rows import APPENDIX_A, SIGNED, Row, Transit
 
 TIMEOUT_S = 5.0
@@ -111,18 +112,28 @@ async def count(
         add(hops.relay, samples(await _text(http, "relay", f"{ready.urls.ops}/metrics")))
         url = f"{ready.urls.control}/metrics"
         add(hops.control, samples(await _text(http, "control plane", url)))
+        viewer = await _viewer(http, ready)
         for cluster in ready.clusters:
-            await _direct(http, cluster, hops)
+            await _direct(http, cluster, hops, viewer)
     return hops.rows()
 
 
-async def _direct(http: httpx.AsyncClient, cluster: ClusterAccess, hops: Hops) -> None:
+async def _viewer(http: httpx.AsyncClient, ready: Ready) -> dict[str, str]:
+    if ready.credentials is None:
+        return {}
+    login = ready.credentials
+    secret_file = Path(login.client_secret_file)
+    token = await Tokens(http, ready.urls.control, login.client_id, secret_file)()
+    return {"authorization": f"Bearer {token}"}
+
+
+async def _direct(
+    http: httpx.AsyncClient, cluster: ClusterAccess, hops: Hops, viewer: dict[str, str]
+) -> None:
     hop = f"cluster {cluster.cluster}"
-    urls: list[tuple[str, dict[str, str]]] = [
-        (f"{cluster.kubernetes}/_planesplit/rows", _operator(cluster))
-    ]
+    urls = [(f"{cluster.kubernetes}/_planesplit/rows", _operator(cluster))]
     if cluster.data:
-        urls.append((f"{cluster.data}/_planesplit/rows", {}))
+        urls.append((f"{cluster.data}/_planesplit/rows", viewer))
     for url, headers in urls:
         table = (await _get(http, hop, url, headers)).json()["direct"]
         add(hops.direct, ((row, sum(bytes_.values())) for row, bytes_ in table.items()))

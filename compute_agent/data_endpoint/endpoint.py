@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import trio
+from connectrpc.errors import ConnectError
 from connectrpc.interceptor import MetadataInterceptor
 from flyteidl2.dataproxy import dataproxy_service_pb2
 
@@ -60,6 +62,7 @@ class DataEndpoint:
         journal: Journal,
     ) -> None:
         self._settings, self._tunnel_rows, self.rows = settings, tunnel_rows, RowCounts()
+        self._access = access
         self._slots = trio.Semaphore(settings.calls)
         self._app = connect_app(
             (DATA_PROXY, DataService(org, settings, objects, access, store)),
@@ -116,17 +119,26 @@ class DataEndpoint:
             await self._app({**scope, "headers": headers}, body, answer)
 
     async def _show_rows(self, scope: AsgiScope, send: AsgiSend) -> None:
-        """Show counters to whoever is on this machine."""
-        local = scope["method"] == "GET" and (scope["client"] or ("",))[0] == LOOPBACK
+        """Show counters to whoever is on this machine, or has a viewer's token."""
+        local = (scope["client"] or ("",))[0] == LOOPBACK
+        shown = scope["method"] == "GET" and (local or self._is_viewer(scope["headers"]))
         tables = {"tunnel": self._tunnel_rows.table(), "direct": self.rows.table()}
-        body = json.dumps(tables).encode() if local else b""
+        body = json.dumps(tables).encode() if shown else b""
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
-        status = 200 if local else 404
+        status = 200 if shown else 404
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _is_viewer(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        token = next((v.decode("latin-1") for n, v in headers if n == b"authorization"), "")
+        try:
+            self._access.caller(token)
+        except ConnectError:
+            return False
+        return True
 
 
 class _Door(MetadataInterceptor[None]):

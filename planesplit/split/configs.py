@@ -30,7 +30,7 @@ def relay(options: SplitOptions, files: Directory, ports: dict[str, int]) -> Tab
     Args:
         ports: those of its earlier life, so that it comes back where it was.
     """
-    table: Table = {"host": options.vendor.address, **ports}
+    table: Table = {"host": options.vendor.listen, **ports}
     if files.identities:
         tls = {**_pair(files.identities.relay), "ca_file": files.ca_file}
         return {**table, "tls": tls}

@@ -116,7 +116,7 @@ class Directory:
         return merge(table, self._options.settings.get(plane, {}))
 
     def _issue(self, authority: Authority) -> Identities:
-        hosts = (self._options.vendor.address,)
+        hosts = self._options.vendor.addresses
         return Identities(
             ca_file=authority.ca_file,
             relay=authority.server("relay", hosts),

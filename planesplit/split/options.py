@@ -41,12 +41,24 @@ class Host:
     """Where one side's processes run.
 
     Args:
-        address: what they listen on, and what others dial.
+        address: what viewers dial, and the side itself.
         command: put before their command line, e.g. `("ip", "netns", "exec", "customer")`.
+        tunnel_address: what agents dial, if that is another address of the vendor's side.
     """
 
     address: str = LOOPBACK
     command: tuple[str, ...] = ()
+    tunnel_address: str = ""
+
+    @property
+    def listen(self) -> str:
+        """What to listen on: the one address, or all if there are several."""
+        return "0.0.0.0" if self.tunnel_address else self.address  # noqa: S104 - as asked for
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Everything that a certificate must name."""
+        return tuple(dict.fromkeys((self.address, self.tunnel_address or self.address)))
 
 
 @dataclass(frozen=True, slots=True)

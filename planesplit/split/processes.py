@@ -209,7 +209,8 @@ class Processes:
         scheme = "ws" if self._options.insecure else "wss"
         if self._options.link:
             return f"{scheme}://{LOOPBACK}:{self.link.port}/tunnel"
-        address, port = self._options.vendor.address, self._port(RELAY, "agent_port")
+        vendor, port = self._options.vendor, self._port(RELAY, "agent_port")
+        address = vendor.tunnel_address or vendor.address
         return f"{scheme}://{address}:{port}/tunnel"
 
     async def _first_token(self, site: Site) -> None:
