@@ -144,6 +144,7 @@ def _stores(files: Directory, site: Site, urls: SiteUrls) -> Table:
         table["clickhouse"] = {"url": urls.clickhouse, "ca_file": files.ca_file} | _user(
             site, "agent"
         )
+        table["history"] = {"backend": "clickhouse"}
     if urls.objects:
         table["objects"] = {
             "endpoint_url": urls.objects,
