@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -39,7 +38,7 @@ class Queries:
         self.engine, self._settings, self._journal = engine, settings, journal
         self._places = trio.Semaphore(settings.max_queries)
         self._killers = trio.CapacityLimiter(KILL_THREADS)
-        self._per_user: Counter[str] = Counter()
+        self._shares = {user.name: trio.Semaphore(user.max_queries) for user in settings.users}
         self._running: dict[str, Query] = {}
         self._nursery: trio.Nursery
 
@@ -68,15 +67,13 @@ class Queries:
         if query_id in self._running:
             text = f"Query with id = {query_id} is already running."
             raise QueryError(216, "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING", text)
-        if self._per_user[user.name] >= user.max_queries:
-            raise errors.too_many_queries()
         query = self._running[query_id] = Query(self, job, user.name, query_id, limit_s)
-        self._per_user[user.name] += 1
         try:
             with trio.move_on_after(self._settings.queue_s):
-                await self._places.acquire()
-                query.placed = True
-            if not query.placed:
+                for place in (self._shares[user.name], self._places):
+                    await place.acquire()
+                    query.places.append(place)
+            if len(query.places) < 2:
                 raise errors.too_many_queries()
             await query.open()
         except BaseException:
@@ -111,9 +108,8 @@ class Queries:
                 return  # its thread, handle and place are lost
             if query.cursor is not None:
                 await trio.to_thread.run_sync(query.cursor.close, limiter=self._killers)
-            if query.placed:
-                self._places.release()
-            self._per_user[query.user] -= 1
+            for place in query.places:
+                place.release()
             del self._running[query.query_id]
 
     async def _kill(self, tag: str) -> None:
@@ -131,7 +127,7 @@ class Query:
     """One running query.
 
     Attributes:
-        placed: whether it has one of the engine's places.
+        places: what it holds of its user's share and of all places.
         idle: set while no thread works for it.
         cursor: the engine's side of it, once there is one.
     """
@@ -141,7 +137,8 @@ class Query:
     ) -> None:
         self._queries, self.job, self.user, self.query_id = queries, job, user, query_id
         self.cursor: Cursor | None = None
-        self.placed = self._ended = False
+        self.places: list[trio.Semaphore] = []
+        self._ended = False
         self.idle = trio.Event()
         self.idle.set()
         self._reason = errors.cancelled()

@@ -21,10 +21,10 @@ class UserSettings:
     readonly: bool = setting(True, why="the agent only reads; a writer may also insert")
     admin: bool = setting(False, why="may say anything that the engine takes, files included")
     max_execution_s: float = setting(
-        30.0, low=0.1, high=3600.0, why="max_execution_time: a named query takes milliseconds"
+        60.0, low=0.1, high=3600.0, why="max_execution_time: raw rows of a month take a minute"
     )
     max_result_rows: int = setting(
-        10_000_000, low=1, high=1_000_000_000, why="max_result_rows: an export, not a runaway join"
+        20_000_000, low=1, high=1_000_000_000, why="max_result_rows: an export, not a runaway join"
     )
     max_result_bytes: int = setting(
         4_294_967_296, low=1024, high=1_099_511_627_776, why="max_result_bytes of a streamed answer"
@@ -34,7 +34,7 @@ class UserSettings:
     )
     max_threads: int = setting(2, low=1, high=64, why="max_threads: the cores of a small machine")
     max_queries: int = setting(
-        4, low=1, high=64, why="queries at once of one user: half of everybody's, by default"
+        12, low=1, high=64, why="at once; the agent's 8 of metrics and those of log history"
     )
 
 
@@ -56,7 +56,7 @@ class ClickHouseSettings:
         why="max_server_memory_usage: all queries together; the engine itself takes 200 MB",
     )
     max_queries: int = setting(
-        8, low=1, high=64, why="queries at once; each holds a handle of the engine and a thread"
+        16, low=1, high=64, why="queries at once; each holds a handle of the engine and a thread"
     )
     queue_s: float = setting(
         2.0, low=0.0, high=60.0, why="wait for a place before code 202 tells to come again"

@@ -28,7 +28,7 @@ async def begin(nursery: trio.Nursery, made: Front, **asked: str) -> tuple[Got, 
 
 async def test_one_users_queries_leave_places_to_others(tmp_path: Path) -> None:
     users = [user_settings(tmp_path, "agent", max_queries=2), user_settings(tmp_path, "other")]
-    async with front(tmp_path, ENDLESS, users=users, max_queries=8) as made:
+    async with front(tmp_path, ENDLESS, users=users, max_queries=8, queue_s=0.01) as made:
         async with trio.open_nursery() as nursery:
             await begin(nursery, made, query_id="a")
             await begin(nursery, made, query_id="b")
