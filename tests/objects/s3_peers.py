@@ -185,7 +185,7 @@ def _ready(peer: Peer, process: subprocess.Popen[bytes]) -> bool:
     while time.monotonic() < deadline and process.poll() is None:
         try:
             for bucket in (META, FAST):
-                with contextlib.suppress(client.exceptions.BucketAlreadyExists):
+                with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
                     client.create_bucket(Bucket=bucket)
             client.put_object(Bucket=META, Key="ready", Body=b"x")
             client.delete_object(Bucket=META, Key="ready")
