@@ -41,6 +41,15 @@ async def test_changes_are_pushed_at_once_with_a_higher_version(autojump_clock: 
         assert dict(second.revoked) == {"vic": int(EPOCH_S) + 5}
 
 
+async def test_another_orgs_changes_are_not_pushed(autojump_clock: Any) -> None:
+    async with running() as cast:
+        cast.relay.set_tunnels(("acme", "c1", "ONLINE"), ("globex", "c1", "ONLINE"))
+        await until(lambda: len(cast.relay.accesses) == 2)
+        await cast.plane.revoke("vic", int(EPOCH_S) + 5)
+        await trio.sleep(30)
+        assert [key for key, _ in cast.relay.accesses[2:]] == [("acme", "c1")]
+
+
 async def test_a_new_tunnel_is_told_again(autojump_clock: Any) -> None:
     async with running() as cast:
         for count in (1, 2, 3):

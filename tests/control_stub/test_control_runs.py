@@ -348,3 +348,14 @@ async def test_what_is_not_implemented_says_so(autojump_clock: Any) -> None:
         with pytest.raises(RpcError) as caught:
             await alice.call(RUNS, "GetActionData", wire.GetActionDataRequest())
         assert caught.value.code == "unimplemented"
+
+
+async def test_triggers_are_refused_clearly(autojump_clock: Any) -> None:
+    async with running() as cast:
+        alice = await cast.caller("alice")
+        request = task_service_pb2.DeployTaskRequest(spec=task_spec())
+        name = request.task_id
+        name.project, name.domain, name.name, name.version = "p1", "development", "t", "v"
+        request.triggers.add()
+        with pytest.raises(RpcError, match="unimplemented: triggers are not supported"):
+            await alice.call("flyteidl2.task.TaskService", "DeployTask", request)
