@@ -189,10 +189,10 @@ class LogService:
         """Whether a log that ended on the node goes on in the aggregator: its files are gone."""
         if not self._ended(attempt, source) or not tail.vanished():
             return False
-        if self._history is None:
-            tail.tell_loss()
-            return False
         pod = self._store.get(attempt)
+        if self._history is None:
+            tail.tell_loss(ran=pod is not None and pod.scheduled)
+            return False
         if pod is not None and pod.uid == source.uid and not pod.scheduled:
             known, down = await self._remembered(attempt, latest=False)
             if down:

@@ -74,7 +74,7 @@ class LogReader:
         self._epoch = index.listing(container, restart).epoch
         self._file: LogFile | None = None
         self._head = b""  # of the open file, as it is on disk
-        self._was_current = offset == 0  # nothing was there yet, so nothing is behind it
+        self._was_current = False
         self._source: BinaryIO | None = None
 
     def __enter__(self) -> Self:

@@ -121,10 +121,15 @@ class Tail:
         """Whether there are no files any more, or never were."""
         return not self._index.restarts(self._source.directory)
 
-    def tell_loss(self) -> None:
-        """The files are gone, and there is no aggregator: say so if some were not read."""
+    def tell_loss(self, *, ran: bool) -> None:
+        """The files are gone, and there is no aggregator: say so if some were not read.
+
+        Args:
+            ran: whether there must have been files.
+        """
         assert self._reader is not None
-        if not self._reader.at_last_file:
+        unread = not self._stamp and not self._reader.at_last_file
+        if (ran and unread) or not (self._reader.at_last_file or unread):
             self._note(Gap(None, 0))
 
     def take_full(self) -> list[tuple[TailLogsResponse, bytes]]:

@@ -77,7 +77,7 @@ def test_file_read_to_its_end_long_after_it_was_deleted(tmp_path: Path, unseen: 
 def test_files_that_vanish_unread_are_told(log: CriLog):
     log.write(b"first")
     viewer = Viewer(log).read()
-    viewer.tail.tell_loss()
+    viewer.tail.tell_loss(ran=True)
     viewer.finish()
     assert viewer.text == "first\n", "the last file was read to its end"
     log.rotate()
@@ -87,7 +87,7 @@ def test_files_that_vanish_unread_are_told(log: CriLog):
     for path in log.directory.iterdir():
         path.unlink()
     late.finish()
-    late.tail.tell_loss()
+    late.tail.tell_loss(ran=True)
     late.flush()
     assert late.lines == [
         "first\n",
