@@ -54,6 +54,7 @@ from tunnel.websocket import connect_websocket
 URLS = Urls(control="http://control", relay="http://relay", ops="http://ops")
 KUBERNETES_URL = "http://kubernetes"
 OBJECTS_URL = "http://localhost"
+REGISTRY_URL = "http://registry"
 PRIVATE_URL = "http://relay-private"
 
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
@@ -235,6 +236,12 @@ class InProcess:
         tokens = KubernetesTokens(read_token_file(settings.token_file))
         assert cluster.stores is not None
         self._objects_app = cluster.stores.objects
+        registry: Any = cluster.stores.registry
+        cluster.reach_stores(
+            objects_url=OBJECTS_URL,
+            registry_url=REGISTRY_URL,
+            registry_transport=AsgiTransport(lambda: registry, self._in(CUSTOMER)),
+        )
         pages = {"/_planesplit/rows": cluster.stores.rows_report}
         self._kubernetes_app = KubernetesApp(
             cluster, tokens=tokens, settings=settings, journal=journal, pages=pages

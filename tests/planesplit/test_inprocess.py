@@ -182,3 +182,12 @@ async def test_a_real_command_in_real_time() -> None:
         split.assert_delivered(run, received)
         assert sorted(line.text for line in received) == ["one\n", "two\n"]
         assert (await split.wait(run)).exit_code == 4
+
+
+async def test_an_image_is_pulled_and_counted_as_direct() -> None:
+    async with Split(options(insecure=True)) as split:
+        run = await split.run(image="registry.local/planesplit/workload:latest", args=["5"])
+        assert (await split.wait(run)).exit_code == 0
+        rows = {row.row.id: row for row in await split.assert_resident()}
+        assert rows["A7"].direct > 0
+        assert rows["A7"].relay == rows["A7"].control == 0
