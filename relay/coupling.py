@@ -29,6 +29,7 @@ class Coupler:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._fan_outs = trio.CapacityLimiter(core.settings.max_fan_outs)
 
     async def run(self, call: Call) -> None:
         """Run a call to its end, whatever ends it; an answer that cannot be finished is left open.
@@ -89,10 +90,19 @@ class Coupler:
     async def _everywhere(self, call: Call, nursery: trio.Nursery) -> None:
         """To every cluster of the organisation, each once; the request is let go of at the end."""
         core = self._core
-        body = await call.http.whole_body(core.settings.fan_out_request_bytes)
-        core.metrics.carried(call.capability.row, "up", len(body))
-        nursery.start_soon(self._watch, call)
-        answer = await FanOut(call.head, call.clusters, core.registry, core.settings).run(body)
+        try:
+            self._fan_outs.acquire_on_behalf_of_nowait(call)
+        except trio.WouldBlock:
+            limit = core.settings.max_fan_outs
+            text = f"at most {limit} calls to every cluster are served at a time"
+            raise ConnectError(ConnectCode.RESOURCE_EXHAUSTED, Reason.TOO_MANY, text) from None
+        try:
+            body = await call.http.whole_body(core.settings.fan_out_request_bytes)
+            core.metrics.carried(call.capability.row, "up", len(body))
+            nursery.start_soon(self._watch, call)
+            answer = await FanOut(call.head, call.clusters, core.registry, core.settings).run(body)
+        finally:
+            self._fan_outs.release_on_behalf_of(call)
         await call.http.answer(200, (("content-type", content_type(call.head)),), answer)
         core.metrics.carried(call.capability.row, "down", len(answer))
 

@@ -52,6 +52,12 @@ class RelaySettings:
     max_fan_out: int = setting(
         64, low=1, high=1_024, why="clusters that one call may reach; bounds streams and message"
     )
+    max_fan_outs: int = setting(
+        32,
+        low=1,
+        high=1_024,
+        why="calls to every cluster at a time: each may hold its request and all answers, 4 MiB",
+    )
     max_unit_bytes: int = setting(
         65_536,
         low=65_536,

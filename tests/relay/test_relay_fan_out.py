@@ -289,6 +289,20 @@ async def test_none_or_too_many_clusters(autojump_clock, clusters: list[str], co
         assert (await failure(await ask(s)))[1] == code
 
 
+async def test_only_so_many_at_a_time(autojump_clock) -> None:
+    async with stage(max_fan_outs=1) as s:
+        await s.push(bindings=BINDINGS, clusters=[{"org": "acme", "cluster": "c1"}])
+        agent = await s.agent()
+        first = await ask(s)
+        await s.settled()
+        assert (await failure(await ask(s)))[:2] == (429, "resource_exhausted")
+        await answer(agent)
+        assert (await first.response()).status_code == 200
+        again = await ask(s)
+        await answer(agent)
+        assert (await again.response()).status_code == 200
+
+
 async def test_a_viewer_who_leaves_ends_it_everywhere(autojump_clock) -> None:
     async with stage() as s:
         await s.push(bindings=BINDINGS)
