@@ -79,8 +79,6 @@ class RunningQuery:
         self._id = f"planesplit-{os.urandom(QUERY_ID_BYTES).hex()}"
         self._until = time.monotonic() + limits.max_execution_s + limits.cancel_s
         self._handoff = Handoff()
-        self._lock = threading.Lock()
-        self._response: HTTPResponse | None = None
         self._abandoned = False
 
     # In the task.
@@ -90,17 +88,11 @@ class RunningQuery:
         return await self._handoff.get()
 
     def close(self) -> None:
-        """See Result. The reading thread is woken; another one tells ClickHouse."""
+        """See Result. Another thread tells ClickHouse, which frees the reading one."""
         self._handoff.close()
-        if self._handoff.ended or self._abandoned:
-            return
-        with self._lock:
+        if not self._handoff.ended and not self._abandoned:
             self._abandoned = True
-            response, self._response = self._response, None
-        if response is not None:
-            with suppress(Exception):  # it may have ended just now
-                response.shutdown()
-        trio.lowlevel.start_thread_soon(self._kill, lambda _: None)
+            trio.lowlevel.start_thread_soon(self._kill, lambda _: None)
 
     # In threads.
 
@@ -126,14 +118,8 @@ class RunningQuery:
             return
         response = self._open()
         try:
-            with self._lock:
-                if self._abandoned:
-                    raise HandoffClosed
-                self._response = response
             self._pass_on(response)
         finally:
-            with self._lock:
-                self._response = None
             response.close()
 
     def _open(self) -> HTTPResponse:
@@ -177,6 +163,8 @@ class RunningQuery:
                 piece, broken = b"", True
             if not piece:
                 break
+            if self._abandoned:
+                raise HandoffClosed
             tail += piece
             now = time.monotonic()
             if len(tail) >= enough or (now - handed >= FLUSH_S and len(tail) > HELD_BYTES):
