@@ -240,6 +240,7 @@ async def test_a_frame_over_the_limit_is_refused_by_its_header() -> None:
         (b"\xff\xff\xff\xff", 1002),
         (wire(Opcode.CLOSE, b"\x03\xe8"), 1000),
     ],
+    ids=["text", "unmasked", "continuation", "garbage", "close"],  # masks are random
 )
 async def test_a_peer_that_misbehaves_or_leaves_gets_a_close(data: bytes, code: int) -> None:
     near, transport = await server_end()
