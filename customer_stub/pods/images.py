@@ -9,14 +9,14 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from customer_stub.pods.settings import PodsSettings
-from customer_stub.pods.unpack import UnpackError, unpack
+from customer_stub.pods.unpack import UnpackError, copy_tree, unpack
 from customer_stub.registry.errors import RegistryError
 from customer_stub.registry.names import INDEXES, MANIFESTS, Reference, digest_of, parse_reference
 from customer_stub.registry.settings import Credentials
@@ -39,7 +39,7 @@ class Image:
 
     Args:
         digest: of its manifest.
-        root: where it is unpacked; not to be changed.
+        root: where it is unpacked.
         config: `Entrypoint`, `Cmd`, `Env`, `WorkingDir`.
     """
 
@@ -96,6 +96,23 @@ class Images:
         if reference is None:
             raise PullError("the image's name is malformed")
         return reference
+
+    async def instance(self, reference: Reference, place: Path) -> Image:
+        """Pull an image and copy it for one pod, which may then write into it.
+
+        Args:
+            reference: of the image.
+            place: the pod's own directory; the copy is `rootfs` in it.
+
+        Raises:
+            PullError: see `pull`; or there is no room for the copy.
+        """
+        image = await self.pull(reference)
+        try:
+            await copy_tree(image.root, place / "rootfs")
+        except OSError as error:
+            raise PullError(f"the image can't be copied: {error.strerror}") from None
+        return replace(image, root=place / "rootfs")
 
     async def pull(self, reference: Reference) -> Image:
         """Return an image, pulled if it is not here; its tag is resolved every time.

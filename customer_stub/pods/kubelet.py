@@ -27,6 +27,7 @@ from customer_stub.pods.process import ProcessRunner
 from customer_stub.pods.workplace import workplace
 from customer_stub.produced import Produced
 from customer_stub.rotation import LogFile
+from customer_stub.samples.feeder import Feeder
 from customer_stub.samples.sampler import Running
 from customer_stub.secrets.injection import InjectionFailed, Injector
 from customer_stub.settings import CustomerSettings
@@ -51,6 +52,7 @@ class Kubelet:
         images: those of the cluster's registry; None runs every image as a command.
         injector: brings secrets into containers; None brings none.
         collector: told of logs that begin, rotate, end and are removed; None for none.
+        feeder: told of pods that start, to sample them; None for none.
 
     Args:
         store: where pods come from and their status goes to.
@@ -76,6 +78,7 @@ class Kubelet:
         self.images: Images | None = None
         self.injector: Injector | None = None
         self.collector: Collector | None = None
+        self.feeder: Feeder | None = None
         self._events = events
         self._clock = clock
         self._log_root = Path(settings.log_root)
@@ -227,19 +230,20 @@ class Kubelet:
 
     async def _pull_and_run(self, pod: Json, stop: Stop) -> Exit:
         spec = ContainerSpec.from_pod(pod)
-        image: Image | None = None
-        try:
-            if self.images and (reference := self.images.reference(spec.image)):
-                self._events.normal(pod, "Pulling", f'Pulling image "{spec.image}"')
-                image = await stop.unless_requested(partial(self.images.pull, reference))
-                if image is None:
-                    return Exit(SIGTERM_EXIT)
-        except PullError as error:
-            why = str(error)
-            self._report(pod, lambda current: status.waiting(current, "ErrImagePull", why))
-            return Exit(START_FAILURE_EXIT, "ErrImagePull", why)
-        spec = self.additions.complete(spec, image)
         with workplace(self._work_root, pod["metadata"]["uid"]) as place:
+            image: Image | None = None
+            try:
+                if self.images and place and (reference := self.images.reference(spec.image)):
+                    self._events.normal(pod, "Pulling", f'Pulling image "{spec.image}"')
+                    pull = partial(self.images.instance, reference, Path(place))
+                    image = await stop.unless_requested(pull)
+                    if image is None:
+                        return Exit(SIGTERM_EXIT)
+            except PullError as error:
+                why = str(error)
+                self._report(pod, lambda current: status.waiting(current, "ErrImagePull", why))
+                return Exit(START_FAILURE_EXIT, "ErrImagePull", why)
+            spec = self.additions.complete(spec, image)
             spec = replace(spec, working_dir=spec.working_dir or place)
             return await self._inject_and_run(pod, stop, spec, image)
 
@@ -316,6 +320,8 @@ class Kubelet:
         started = status.timestamp(self._clock())
         self._report(pod, lambda current: status.running(current, started=started))
         self._journal.event("pod_started", pod=pod["metadata"]["name"])
+        if self.feeder is not None:
+            self.feeder.started(Running(pod, self._processes.pids.get(pod["metadata"]["uid"])))
 
     def _report(self, pod: Json, new_status: Callable[[Json], Json]) -> None:
         meta = pod["metadata"]

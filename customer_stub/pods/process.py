@@ -66,8 +66,8 @@ class ProcessRunner:
             process = _spawn(spec, mark)
         except (OSError, ValueError, IndexError) as error:
             return Exit(START_ERROR_EXIT, "StartError", _start_error(error))
-        started()
         self.pids[uid] = process.pid
+        started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_copy, process.stdout, "stdout", output)
             nursery.start_soon(_copy, process.stderr, "stderr", output)

@@ -168,7 +168,7 @@ def test_a_pod_runs_an_image_of_the_registry(customer: Customer) -> None:
     state = pod["status"]["containerStatuses"][0]["state"]["terminated"]
     assert state["exitCode"] == 7
     assert [line[:7] for line in output.splitlines()] == ["0000000", "0000001", "0000002"]
-    assert "/images/unpacked/" in output
+    assert "/work/" in output
     assert rows(customer)["A7"]["down"] > before
 
 

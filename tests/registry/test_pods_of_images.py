@@ -135,3 +135,16 @@ async def test_no_stores_no_images(tmp_path: Path) -> None:
     made = Cluster(settings, journal=Journal("customer", write=lambda line: None))
     assert made.stores is None
     assert made.kubelet.images is None
+
+
+async def test_a_pod_cannot_change_the_image_of_the_next(tmp_path: Path) -> None:
+    spoil = "echo changed > ../bin/workload; echo mine > note; cat note"
+    async with cluster(tmp_path) as made:
+        body = pod(IMAGE, command=["sh", "-c", spoil])
+        assert (await history(made, body))[-1] == ("Succeeded", "Completed")
+        made.pods.delete(NAMESPACE, "p")
+        assert (await history(made, pod(IMAGE, args=["1"])))[-1] == ("Succeeded", "Completed")
+        found = made.pods.get(NAMESPACE, "p")
+        text = (made.kubelet.log_directory(found) / "0.log").read_text()
+        assert "0000000 from the image" in text
+    assert not list((tmp_path / "data" / "work").iterdir()), "the pods' copies are gone"

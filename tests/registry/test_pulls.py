@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,23 @@ async def test_an_image_is_pulled_once(registry: Stage) -> None:
     assert first == sum(map(len, image().blobs.values())) + len(image().manifest)
     assert await images.pull(Reference("team/app", digest=digest)) == found
     assert registry.rows.report()["A7"]["down"] == first + len(image().manifest)
+
+
+async def test_a_pods_copy_is_whole_and_its_own(registry: Stage, tmp_path: Path) -> None:
+    links = (("link", "bin/run", tarfile.SYMTYPE), ("d/e", "", tarfile.DIRTYPE), ("far", "d", b"2"))
+    publish(registry.store, NAME, image(SCRIPT, *links))
+    images = registry.images()
+    (tmp_path / "pod").mkdir()
+    copy = await images.instance(REFERENCE, tmp_path / "pod")
+    kept = await images.pull(REFERENCE)
+    names = sorted(str(path.relative_to(copy.root)) for path in copy.root.rglob("*"))
+    assert names == ["bin", "bin/run", "d", "d/e", "far", "link"]
+    assert (copy.root / "link").readlink() == Path("bin/run")
+    assert (copy.root / "bin" / "run").stat().st_mode & 0o777 == 0o755
+    (copy.root / "bin" / "run").write_text("changed")
+    assert (kept.root / "bin" / "run").read_text() == SCRIPT[1]
+    with pytest.raises(PullError, match="can't be copied"):
+        await images.instance(REFERENCE, tmp_path / "absent")
 
 
 async def test_two_pods_share_a_pull(registry: Stage) -> None:
