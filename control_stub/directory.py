@@ -251,8 +251,9 @@ def set_tunnels(
     return changes
 
 
-def set_health(db: sqlite3.Connection, org: str, cluster: str, health: Health, now_ns: int) -> None:
-    """Note what an agent says of its cluster."""
+def set_health(db: sqlite3.Connection, org: str, cluster: str, health: Health, now_ns: int) -> bool:
+    """Note what an agent says of its cluster; whether it fares otherwise than before."""
+    before = [known.health for known in clusters(db, org) if known.cluster == cluster]
     _update_cluster(
         db,
         org,
@@ -263,6 +264,7 @@ def set_health(db: sqlite3.Connection, org: str, cluster: str, health: Health, n
         heard_at=now_ns,
         **health.usage._asdict(),
     )
+    return [known[:3] for known in before] != [health[:3]]  # whatever its usage
 
 
 def heard(db: sqlite3.Connection, org: str, cluster: str, now_ns: int) -> None:

@@ -51,14 +51,15 @@ class Reports:
         """Keep what an agent says of its cluster: numbers, and reasons from a closed list."""
         reporter = _reporter(request.org, request.cluster, ctx)
         health = _health(request)
-        await self._desk.store.call(directory.set_health, *reporter, health, self._desk.now_ns())
-        self._desk.journal.event(
-            "health_reported",
-            org=request.org,
-            cluster=request.cluster,
-            healthy=health.healthy,
-            reasons=len(health.reasons),
-        )
+        now_ns = self._desk.now_ns()
+        if await self._desk.store.call(directory.set_health, *reporter, health, now_ns):
+            self._desk.journal.event(
+                "health_reported",
+                org=request.org,
+                cluster=request.cluster,
+                healthy=health.healthy,
+                reasons="+".join(health.reasons),
+            )
         return wire.HealthResponse()
 
     async def report(self, request: wire.ReportRequest, ctx: Context) -> wire.ReportResponse:

@@ -57,7 +57,7 @@ def _cluster(cluster: Cluster) -> wire.Cluster:
         cluster=cluster.cluster,
         enabled=cluster.enabled,
         tunnel=cluster.state,
-        healthy=health.healthy,
+        healthy=health.healthy and cluster.state == "ONLINE",  # nobody knows of one that is lost
         reasons=health.reasons,
         rtt_ms=cluster.rtt_us / 1000,
         usage=wire.Usage(

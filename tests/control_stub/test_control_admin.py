@@ -62,6 +62,13 @@ async def test_clusters_show_tunnel_health_and_usage(autojump_clock: Any) -> Non
         await report_health(cast, healthy=False, reasons=reasons)
         found = (await _clusters(vic))["c1"]
         assert (found.healthy, list(found.reasons)) == (False, sorted(reasons))
+        await report_health(cast)
+        cast.relay.set_tunnels(("acme", "c1", "LOST"))
+        await until(lambda: _state(cast) == "LOST")
+        assert not (await _clusters(vic))["c1"].healthy
+        for _ in range(3):
+            await report_health(cast, healthy=False, reasons=reasons, usage=usage)
+        assert [e["healthy"] for e in cast.events("health_reported")] == [True, False] * 2
 
 
 async def test_reports_of_health_are_checked(autojump_clock: Any) -> None:
