@@ -50,8 +50,6 @@ def test_without_points_there_is_no_chart() -> None:
 
 
 def test_colours_are_only_added() -> None:
-    import re
-
     plain, coloured = chart({"x": RISING}), chart({"x": RISING}, colour=True)
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[0-9]*m", "", coloured) == plain

@@ -24,6 +24,7 @@ COMMANDS = (
     "up",
     "run",
     "tail",
+    "query",
     "get",
     "get runs",
     "get clusters",
