@@ -93,7 +93,7 @@ class Cluster:
             make_lookup(store, settings.secrets), settings.secrets, _files_root(settings)
         )
         self.collector = self.kubelet.collector = open_collector(settings, journal)
-        self._feeder = open_feeder(settings, journal)
+        self._feeder = self.kubelet.feeder = open_feeder(settings, journal)
 
     def reach_stores(
         self, *, objects_url: str, registry_url: str, registry_transport: Any = None

@@ -69,7 +69,7 @@ class _Track:
 
 
 class Sampler:
-    """Samples pods when they are due; a new pod at once, so that also a short one has a sample.
+    """Samples pods when they are due; a new pod at once, so that also a short one has one.
 
     Args:
         settings: period, prices, defaults.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import MockClock
 
 from customer_stub.clickhouse_writer import WriteFailed
@@ -175,6 +176,27 @@ async def test_every_period_is_fed_once(autojump_clock: MockClock) -> None:
     assert feeder.written == len(writer.rows) == 10 * 5
     assert len({row["TimeUnix"] for row in writer.rows}) == 10
     assert (feeder.dropped, journal) == (0, [])
+
+
+async def test_a_pod_that_has_ended_already_has_one_sample(autojump_clock: MockClock) -> None:
+    writer = FakeWriter()
+    sampler = Sampler(SETTINGS, cluster="c1", node="n1")
+    journal = Journal("customer", write=lambda line: None)
+    feeder = Feeder(
+        SETTINGS,
+        sampler,
+        writer,
+        journal=journal,
+        measure=lambda pids: {},
+        uptime=trio.current_time,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(feeder.run, list)
+        await trio.testing.wait_all_tasks_blocked()
+        feeder.started(Running(pod(), None))
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert [row["MetricName"] for row in writer.rows].count("container.cost") == 1
 
 
 async def test_what_is_kept_while_clickhouse_is_away(autojump_clock: MockClock) -> None:
