@@ -172,6 +172,7 @@ async def test_limits(tmp_path: Path) -> None:
         gzip.compress(b"no archive"),
         gzip.compress(archive(("a", "x" * 9999, None)))[:-60],
     ],
+    ids=["garbage", "compressed garbage", "cut short"],
 )
 async def test_damaged_layers(tmp_path: Path, layer: bytes) -> None:
     with pytest.raises(UnpackError):
