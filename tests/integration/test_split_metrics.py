@@ -21,6 +21,7 @@ from customer_stub.clickhouse_writer import ClickHouseWriter, timestamp
 from customer_stub.settings import ClickHouseTarget
 from planesplit.connect_client import ConnectError
 from planesplit.harness import Harness
+from planesplit.measure.procfs import rss_bytes
 from planesplit.metrics import list_queries, open_query
 from planesplit.ready import ClusterAccess
 from planesplit.viewer import Viewer, open_viewer
@@ -31,6 +32,8 @@ START_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z
 SECOND_NS = 1_000_000_000
 BATCH = 10_000
 WITHIN_S = 30.0
+STALL_S = 1.0  # everything would have come in this time
+MOST_BYTES = 8_000_000  # two pieces, a queue and a window, and what malloc makes of it
 BEFORE = {"until": "2026-02-01T00:00:00Z"}  # real samples of the run's pod are later
 METRICS = {
     "container.cpu.usage": 1.5,
@@ -211,6 +214,25 @@ async def test_clickhouse_that_dies_amid_a_result_ends_it_with_an_error(
     with pytest.raises(ConnectError) as caught:
         await read_and_kill()
     assert caught.value.code == "unavailable"
+
+
+async def test_a_viewer_that_does_not_read_costs_a_bounded_amount_of_memory(
+    tenants: Harness, run: str
+) -> None:
+    """What is not read waits in ClickHouse, not in agent or relay; then all of it comes."""
+    await fill(tenants, run, 30_000)
+    await through(tenants, "cost", run)
+    pids = [tenants.ready.pids[plane] for plane in ("compute_agent", "relay")]
+    before = [rss_bytes(pid) for pid in pids]
+    size = 0
+    async with viewing(tenants) as viewer, open_query(viewer, "samples", run, BEFORE) as pieces:
+        size += len(await anext(pieces))
+        await trio.sleep(STALL_S)
+        grown = [rss_bytes(pid) - rss for pid, rss in zip(pids, before, strict=True)]
+        async for piece in pieces:
+            size += len(piece)
+    assert size > 3 * MOST_BYTES, "it would not all fit: this proves something"
+    assert max(grown) < MOST_BYTES
 
 
 async def test_viewers_that_leave_free_their_places(tenants: Harness, run: str) -> None:
