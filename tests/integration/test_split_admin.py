@@ -108,12 +108,21 @@ async def test_a_disabled_cluster_is_cut_off_at_once(tenants: Harness) -> None:
         assert (await viewer.wait(run)).phase == "ABORTED"
 
 
-async def test_a_killed_agents_cluster_is_lost_within_ten_seconds(tenants: Harness) -> None:
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+async def test_a_silent_agents_cluster_is_lost_within_ten_seconds(
+    tenants: Harness, fault: str
+) -> None:
+    agent = f"compute_agent@{SECOND}"
+    harm, cure = {
+        "kill": (tenants.kill, tenants.restart),
+        "freeze": (tenants.freeze, tenants.thaw),
+    }[fault]
     async with administering(tenants) as (administration, _):
         await until(administration, online)
-        await trio.to_thread.run_sync(tenants.kill, f"compute_agent@{SECOND}")
-        print(f"lost after {await until(administration, lost, within_s=LOST_WITHIN_S):.2f} s")
-        await trio.to_thread.run_sync(tenants.restart, f"compute_agent@{SECOND}")
+        await trio.to_thread.run_sync(harm, agent)
+        took_s = await until(administration, lost, within_s=LOST_WITHIN_S)
+        print(f"{fault}: lost after {took_s:.2f} s")
+        await trio.to_thread.run_sync(cure, agent)
         await until(administration, online)
 
 
