@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 import trio
 
 from customer_stub.clickhouse import errors
@@ -27,7 +29,7 @@ from customer_stub.clickhouse.settings import ClickHouseSettings, UserSettings
 from customer_stub.clickhouse.users import Users
 from tunnel.journal import Journal
 
-READY_S = 60.0
+WAIT_S = 20.0
 
 
 def chunk(data: bytes, rows: int = 1) -> Chunk:
@@ -276,3 +278,29 @@ def server(directory: Path, config: str = "") -> Iterator[Server]:
         finally:
             process.kill()
             process.wait()
+
+
+def client(running: Server, user: str = "agent", **options: Any) -> Any:
+    """clickhouse-connect's client of a running process."""
+    from clickhouse_connect import get_client
+
+    return get_client(host="127.0.0.1", port=running.port, username=user, password="pw", **options)
+
+
+def ask(running: Server, sql: str, user: str = "agent", **fields: str) -> httpx.Response:
+    """Post a statement."""
+    return httpx.post(running.url, content=sql, params=fields, auth=(user, "pw"), timeout=30)
+
+
+def until(check: Callable[[], bool], why: str) -> None:
+    """Look again until something outside of this process has happened."""
+    deadline = time.monotonic() + WAIT_S
+    while not check():
+        assert time.monotonic() < deadline, why
+        time.sleep(0.02)
+
+
+def runs(running: Server, word: str) -> bool:
+    """Whether a query runs whose text holds the word."""
+    asked = "SELECT count() FROM system.processes WHERE position(query, {w:String}) > 0"
+    return ask(running, asked, param_w=word).text != "0\n"

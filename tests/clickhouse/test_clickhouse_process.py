@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from clickhouse_cast import Server, server
+from clickhouse_cast import Server, ask, client, server, until
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
@@ -26,7 +23,6 @@ pytestmark = pytest.mark.integration
 ROWS = 150_000
 FOR_EVER = "SELECT count() FROM numbers(100000000000000) WHERE sipHash64(number) = 1"
 BREAKS = "SELECT number, throwIf(number = 400000) AS t FROM numbers(500000)"
-WAIT_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +30,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config = f"generate_rows = {ROWS}\n"
     with server(tmp_path_factory.mktemp("clickhouse"), config) as made:
         yield made
-
-
-def client(running: Server, user: str = "agent", **options: Any) -> Any:
-    return get_client(host="127.0.0.1", port=running.port, username=user, password="pw", **options)
-
-
-def ask(running: Server, sql: str, user: str = "agent", **fields: str) -> httpx.Response:
-    return httpx.post(running.url, content=sql, params=fields, auth=(user, "pw"), timeout=30)
-
-
-def until(check: Callable[[], bool], why: str) -> None:
-    """Look again until something outside of this process has happened."""
-    deadline = time.monotonic() + WAIT_S
-    while not check():
-        assert time.monotonic() < deadline, why
-        time.sleep(0.02)
-
-
-def runs(running: Server, word: str) -> bool:
-    asked = "SELECT count() FROM system.processes WHERE position(query, {w:String}) > 0"
-    return ask(running, asked, param_w=word).text != "0\n"
 
 
 def exit_code(running: Server, *arguments: str) -> tuple[int, bytes]:
@@ -273,41 +248,6 @@ def test_curl(running: Server) -> None:
     assert b"__exception__" in body
     code, body = exit_code(running, "-f", *login, running.url, "-d", "SELECT * FROM nosuch")
     assert code == 22
-
-
-def test_a_client_that_leaves_ends_its_query(running: Server) -> None:
-    mark = "/* leaver */"
-    login = "Basic YWdlbnQ6cHc="
-    body = f"{FOR_EVER} AND 'leaver' != ''"
-    head = f"POST / HTTP/1.1\r\nHost: a\r\nAuthorization: {login}\r\n"
-    with socket.create_connection(("127.0.0.1", running.port)) as leaver:
-        leaver.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        until(lambda: runs(running, "'lea" + "ver' !="), f"{mark} did not start")
-    until(lambda: not runs(running, "'lea" + "ver' !="), f"{mark} was not killed")
-
-
-def test_a_slow_reader_holds_up_nobody_and_its_query_ends(running: Server) -> None:
-    body = "SELECT repeat('x', 1000), 'slow' FROM numbers(100000000)"
-    head = "POST /?max_execution_time=2 HTTP/1.1\r\nHost: a\r\nAuthorization: Basic YWdlbnQ6cHc="
-    with socket.create_connection(("127.0.0.1", running.port)) as slow:
-        slow.sendall(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        assert slow.recv(10)  # and nothing more
-        for _ in range(20):
-            assert ask(running, "SELECT 1").elapsed.total_seconds() < 5
-        until(lambda: not runs(running, "'sl" + "ow' FROM"), "the query outlived its deadline")
-
-
-def test_a_running_query_is_killed_by_its_id(running: Server) -> None:
-    process = subprocess.Popen(
-        ["curl", "-sS", "-u", "agent:pw", f"{running.url}/?query_id=mine", "-d", FOR_EVER],
-        stdout=subprocess.PIPE,
-    )
-    with client(running) as reader:
-        kill = "KILL QUERY WHERE query_id = {id:String} ASYNC"
-        until(lambda: reader.command(kill, parameters={"id": "mine"}) != "", "nothing to kill")
-    assert process.stdout
-    assert b"QUERY_WAS_CANCELLED" in process.stdout.read()
-    process.wait()
 
 
 def test_generate_into_a_running_one(running: Server) -> None:
