@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -71,7 +70,6 @@ class ClickHouse:
     def __init__(self, settings: ClickHouseSettings, read_s: float) -> None:
         settings.check()
         self._settings, self._read_s = settings, read_s
-        self._lock = threading.Lock()
         self._client: Client | None = None
 
     def client(self) -> Client:
@@ -81,15 +79,14 @@ class ClickHouse:
             clickhouse_connect.driver.exceptions.Error: the server cannot be reached, or refuses.
             OSError: the password's file cannot be read.
         """
-        with self._lock:
-            if self._client is None:
-                self._client = self._connect()
-            return self._client
+        client = self._client
+        if client is None:  # threads that come here together all connect: none waits for another
+            client = self._client = self._connect()
+        return client
 
     def forget(self) -> None:
         """Connect anew next time: the password may have changed."""
-        with self._lock:
-            self._client = None
+        self._client = None
 
     def _connect(self) -> Client:
         import clickhouse_connect  # 0.3 s: only agents that are asked need it

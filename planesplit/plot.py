@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 Point = tuple[float, float]
 
@@ -96,15 +98,16 @@ class _Canvas:
 
     def rows(self, *, colour: bool) -> list[str]:
         """Return the lines of text."""
-        return [
-            "".join(_cell(dots, shade if colour else 0) for dots, shade in zip(*row, strict=True))
-            for row in zip(self._dots, self._colours, strict=True)
-        ]
+        pairs = zip(self._dots, self._colours, strict=True)
+        return [_row(dots, colours if colour else [0] * len(dots)) for dots, colours in pairs]
 
 
-def _cell(dots: int, shade: int) -> str:
-    text = chr(BLANK + dots)
-    return f"\x1b[{shade}m{text}\x1b[0m" if shade else text
+def _row(dots: Sequence[int], colours: Sequence[int]) -> str:
+    text = ""
+    for shade, cells in groupby(zip(colours, dots, strict=True), key=itemgetter(0)):
+        run = "".join(chr(BLANK + dot) for _, dot in cells)
+        text += f"\x1b[{shade}m{run}\x1b[0m" if shade else run
+    return text
 
 
 def _between(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
