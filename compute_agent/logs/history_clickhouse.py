@@ -28,7 +28,6 @@ READ_BYTES = 262_144
 
 _RESTART = "toUInt64OrZero(LogAttributes['planesplit.restart'])"
 _SEQUENCE = "toUInt64OrZero(LogAttributes['planesplit.sequence'])"
-_AT = f"({_RESTART}, {_SEQUENCE})"
 _ACTION = """ResourceAttributes['planesplit.org'] = {org:String}
   AND ResourceAttributes['planesplit.project'] = {project:String}
   AND ResourceAttributes['planesplit.domain'] = {domain:String}
@@ -50,10 +49,12 @@ FROM otel_logs WHERE {_ACTION}
   AND ({{attempt:UInt32}} = 0 OR attempt = {{attempt:UInt32}})
 GROUP BY uid, attempt ORDER BY attempt DESC, max(Timestamp) DESC LIMIT 1"""  # noqa: S608 - constants of this file
 _PAGE = f"""SELECT {_COLUMNS} FROM otel_logs WHERE {_LOG}
-  AND {_AT} >= ({{restart:UInt64}}, {{sequence:UInt64}})
+  AND ({_RESTART} > {{restart:UInt64}}
+    OR ({_RESTART} = {{restart:UInt64}} AND {_SEQUENCE} >= {{sequence:UInt64}}))
 ORDER BY restart, sequence LIMIT 1 BY restart, sequence LIMIT {{rows:UInt32}}"""  # noqa: S608 - constants of this file
 _PAGE_BEFORE = f"""SELECT {_COLUMNS} FROM otel_logs WHERE {_LOG}
-  AND {_AT} < ({{restart:UInt64}}, {{sequence:UInt64}})
+  AND ({_RESTART} < {{restart:UInt64}}
+    OR ({_RESTART} = {{restart:UInt64}} AND {_SEQUENCE} < {{sequence:UInt64}}))
 ORDER BY restart DESC, sequence DESC LIMIT 1 BY restart, sequence LIMIT {{rows:UInt32}}"""  # noqa: S608 - constants of this file
 _SINCE = f"""SELECT {_RESTART} AS restart, {_SEQUENCE} AS sequence
 FROM otel_logs WHERE {_LOG}
@@ -143,6 +144,9 @@ class ClickHouseHistory:
             "timeout_overflow_mode": "throw",
             "max_memory_usage": MAX_MEMORY_BYTES,
             "max_threads": 2,
+            # Else keys of maps are read as columns, which the sorting key doesn't know: measured
+            # 0.65 s instead of 0.05 s for a page of a log of 600,000 records.
+            "optimize_functions_to_subcolumns": 0,
             "output_format_json_quote_64bit_integers": 0,
             "cancel_http_readonly_queries_on_client_close": 1,
             "readonly": 1,
