@@ -116,8 +116,6 @@ class ClickHouseApp:
         answer = self._new_answer(send, request.query_id, request.coding)
         with request.body:
             await self._until_left(call, request, user, answer, receive)
-        if call.code < 0:
-            call.code = errors.cancelled().code  # the client left
 
     async def _until_left(
         self, call: _Call, request: Request, user: UserSettings, answer: Answer, receive: Receive
@@ -171,7 +169,7 @@ class _Call:
 
     def __init__(self) -> None:
         self.user, self.kind = "-", "-"
-        self.code = -1
+        self.code = errors.cancelled().code  # until it has ended otherwise
         self.rows = self.bytes = 0
 
 
