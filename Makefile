@@ -25,11 +25,10 @@ $(FLYTE_READY): requirements-flyte.lock tools/venv.sh
 demo: $(READY)  ## start a whole split and watch data cross it
 	@$(BIN)/planesplit demo
 
-test: $(READY) $(FLYTE_READY)  ## every test, real processes and real peers included
-	@$(BIN)/python -m pytest -q
+test: unit integration  ## every test, real processes and real peers included
 
-unit: $(READY)  ## tests without real processes
-	@$(BIN)/python -m pytest -q -m "not integration" tests
+unit: $(READY)  ## tests without real processes, one worker for each core
+	@$(BIN)/python -m pytest -q -n auto -m "not integration"
 
 integration: $(READY) $(FLYTE_READY)  ## tests with real processes and real peers
 	@$(BIN)/python -m pytest -q -m integration
@@ -46,7 +45,7 @@ contracts: $(READY)
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 coverage: $(READY)  ## branch coverage; the tunnel's core must be at 100 %
-	@$(BIN)/python -m pytest -q -m "not integration" tests --cov --cov-branch --cov-report=
+	@$(BIN)/python -m pytest -q -n auto -m "not integration" --cov --cov-branch --cov-report=
 	@$(BIN)/python -m coverage report --skip-covered
 	@$(BIN)/python tests/tunnel/core_coverage.py
 
