@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -106,7 +107,7 @@ class ClickHouse:
             compress=False,
             query_retries=0,
             connect_timeout=settings.connect_s,
-            send_receive_timeout=int(self._read_s),
+            send_receive_timeout=math.ceil(self._read_s),
             client_name=CLIENT_NAME,
             show_clickhouse_errors=False,  # errors quote statements and URLs
             autogenerate_session_id=False,  # a session serves one query at a time
