@@ -31,6 +31,8 @@ _RETRYABLE_CODES = {
     394,  # QUERY_WAS_CANCELLED
 }
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
 Row = Mapping[str, Any]
 
 
@@ -87,10 +89,17 @@ class ClickHouseWriter:
             WriteFailed: refused or not answered within the target's `write_s`.
             ValueError: the table's name is none.
         """
+        return await self.insert_lines(table, [encode(row) for row in rows])
+
+    async def insert_lines(self, table: str, lines: list[str]) -> int:
+        """Insert rows that `encode` has encoded, as `insert` does.
+
+        Raises:
+            WriteFailed: refused or not answered within the target's `write_s`.
+            ValueError: the table's name is none.
+        """
         if not _TABLE.fullmatch(table):
             raise ValueError("a table is named database.table")
-        encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
-        lines = [encoder.encode(row) for row in rows]
         if not lines:
             return 0
         parameters = {
@@ -135,6 +144,11 @@ class ClickHouseWriter:
         code = _code(answer)
         later = code in _RETRYABLE_CODES or answer.status_code in (429, 502, 503, 504)
         raise WriteFailed(code, retryable=later)
+
+
+def encode(row: Row) -> str:
+    """Return a row as a line of JSONEachRow, without newline."""
+    return _ENCODER.encode(row)
 
 
 def timestamp(time_ns: int) -> str:

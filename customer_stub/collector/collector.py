@@ -125,6 +125,7 @@ class Collector:
                     break
                 rows += [Collected(follower.source, entry) for entry in entries]
                 size += sum(len(entry.content) for entry in entries)
+                await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
         for start in range(0, len(rows), self._settings.batch_rows):
             await self._insert(rows[start : start + self._settings.batch_rows])

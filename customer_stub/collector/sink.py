@@ -5,11 +5,14 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any, NamedTuple, Protocol
 
-from customer_stub.clickhouse_writer import ClickHouseWriter, WriteFailed, timestamp
+import trio
+
+from customer_stub.clickhouse_writer import ClickHouseWriter, WriteFailed, encode, timestamp
 from customer_stub.collector.follower import LogSource
 from customer_stub.collector.records import Entry
 
 TABLE = "otel.otel_logs"
+CHUNK_ROWS = 200  # encoded at a time: 1.4 ms (measured); then others run
 
 
 class SinkFailed(Exception):
@@ -55,8 +58,12 @@ class ClickHouseSink:
 
     async def insert(self, rows: list[Collected]) -> None:
         """See `Sink`."""
+        lines: list[str] = []
+        for start in range(0, len(rows), CHUNK_ROWS):
+            lines += [encode(otel_row(*row)) for row in rows[start : start + CHUNK_ROWS]]
+            await trio.lowlevel.checkpoint()
         try:
-            await self._writer.insert(TABLE, [otel_row(*row) for row in rows])
+            await self._writer.insert_lines(TABLE, lines)
         except WriteFailed as error:
             raise SinkFailed(retryable=error.retryable) from None
 
