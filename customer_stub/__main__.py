@@ -84,7 +84,7 @@ async def _run(
     async with trio.open_nursery() as nursery:
         await nursery.start(cluster.run)
         for endpoint, app in served:
-            await nursery.start(endpoint.serve, app)
+            await nursery.start(endpoint.serve, app, journal)
         ready()
         number = await until_signalled()
         journal.event("stopping", signal=number)

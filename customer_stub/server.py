@@ -1,23 +1,29 @@
-"""Serves an ASGI application over HTTP/1.1, with TLS unless insecure, on anycorn's trio worker."""
+"""Serves an ASGI application over HTTP/1.1, with TLS unless insecure, without a guard.
+
+The customer's infrastructure takes any method and bodies of any size; what one connection does
+wrong ends that connection only.
+"""
 
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
-import anycorn
 import trio
 
 from customer_stub.settings import TlsFiles
+from tunnel.http.server import HttpServer
+from tunnel.http.settings import HttpLimits
+from tunnel.journal import Journal
 from tunnel.settings import SettingError
+from tunnel.tls import server_context
 
 BACKLOG = 128
-HEAD_BYTES = 16_384
+CONNECTIONS = 1024  # more are closed at once
 KEEP_ALIVE_S = 15.0  # also the time for a request's head
-FINISH_S = 1.0  # for requests under way when the server is stopped
 
 App = Callable[..., Awaitable[None]]
 
@@ -48,19 +54,40 @@ class Listening(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A bound port, and the HTTP server's configuration for it."""
+    """A bound port, and how it is served.
 
-    port: int
-    config: anycorn.Config
+    Args:
+        listener: bound, not yet listening.
+        context: TLS context, or None for plain HTTP.
+        limits: of connections.
+    """
+
+    listener: socket.socket
+    context: ssl.SSLContext | None
+    limits: HttpLimits
+
+    @property
+    def port(self) -> int:
+        """The port that the system chose."""
+        return int(self.listener.getsockname()[1])
 
     async def serve(
-        self, app: App, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self,
+        app: App,
+        journal: Journal | None = None,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve an ASGI application until cancelled. Once only: the server owns the socket then."""
-        async with trio.open_nursery() as nursery:
-            run: Callable[..., Any] = partial(anycorn.serve, mode="asgi")
-            await nursery.start(run, app, self.config)
-            task_status.started()
+        """Serve an ASGI application until cancelled. Once only: the server owns the socket then.
+
+        Args:
+            journal: told when a connection fails by our own fault.
+        """
+        journal = journal or Journal("customer")
+        self.listener.listen(BACKLOG)
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
+        server = HttpServer(app, self.limits, self.context, journal, guarded=False)
+        await server.serve(listener, trio.Event(), task_status=task_status)
 
 
 def bind(settings: Listening) -> Endpoint:
@@ -69,11 +96,11 @@ def bind(settings: Listening) -> Endpoint:
     Raises:
         SettingError: the address or the TLS files can't be used.
     """
-    config = _config(settings)
-    listener = _listener(settings)
-    port: int = listener.getsockname()[1]
-    config.bind = [f"fd://{listener.detach()}"]
-    return Endpoint(port, config)
+    limits = HttpLimits(
+        connections=CONNECTIONS, idle_s=KEEP_ALIVE_S, send_s=settings.stalled_reader_s
+    )
+    context = _context(settings)
+    return Endpoint(_listener(settings), context, limits)
 
 
 def _listener(settings: Listening) -> socket.socket:
@@ -81,10 +108,6 @@ def _listener(settings: Listening) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Accepted connections inherit this: the kernel cuts off a client that stops reading, because
-    # the server can't, which shields its sends from cancellation.
-    stalled_ms = int(settings.stalled_reader_s * 1000)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stalled_ms)
     try:
         listener.bind((settings.host, settings.port))
     except OSError as error:
@@ -96,21 +119,13 @@ def _listener(settings: Listening) -> socket.socket:
     return listener
 
 
-def _config(settings: Listening) -> anycorn.Config:
-    config = anycorn.Config()
-    config.alpn_protocols = ["http/1.1"]
-    config.accesslog = config.errorlog = None  # a request's path or body must reach no log
-    config.backlog = BACKLOG
-    config.h11_max_incomplete_size = HEAD_BYTES
-    config.keep_alive_timeout = KEEP_ALIVE_S
-    config.graceful_timeout = FINISH_S
-    config.include_server_header = False
-    if settings.tls is not None and not settings.insecure:
-        config.certfile, config.keyfile = settings.tls.cert_file, settings.tls.key_file
-        try:
-            config.create_ssl_context()
-        except OSError:  # ssl.SSLError is one
-            raise SettingError(
-                f"setting 'tls': cannot use '{config.certfile}' with '{config.keyfile}'"
-            ) from None
-    return config
+def _context(settings: Listening) -> ssl.SSLContext | None:
+    if settings.tls is None or settings.insecure:
+        return None
+    files = settings.tls
+    try:
+        return server_context(files.cert_file, files.key_file)
+    except OSError:  # ssl.SSLError is one
+        raise SettingError(
+            f"setting 'tls': cannot use '{files.cert_file}' with '{files.key_file}'"
+        ) from None

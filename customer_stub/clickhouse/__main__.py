@@ -70,7 +70,7 @@ async def _run(
     async with trio.open_nursery() as service:
         await service.start(queries.run)
         async with trio.open_nursery() as nursery:
-            await nursery.start(endpoint.serve, app)
+            await nursery.start(endpoint.serve, app, journal)
             ready()
             journal.event("stopping", signal=await until_signalled())
             nursery.cancel_scope.cancel()

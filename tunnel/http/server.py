@@ -48,6 +48,8 @@ class HttpServer:
         limits: bounds of connections and times.
         context: TLS context, or None for plain HTTP.
         body_max_bytes: largest body of a request, as it is sent.
+        guarded: False for an application that takes any method and any body, and watches for
+            clients that leave itself; `request_s` and `body_max_bytes` then bound nothing.
     """
 
     def __init__(
@@ -57,9 +59,12 @@ class HttpServer:
         context: ssl.SSLContext | None,
         journal: Journal,
         body_max_bytes: int = MAX_BODY_BYTES,
+        *,
+        guarded: bool = True,
     ) -> None:
-        self._body_max_bytes = body_max_bytes
-        self._app = ASGIWrapper(cancel_when_left(app, limits.request_s))  # type: ignore[arg-type]
+        self._body_max_bytes = body_max_bytes if guarded else None
+        served = cancel_when_left(app, limits.request_s) if guarded else app
+        self._app = ASGIWrapper(served)  # type: ignore[arg-type]
         self._limits, self._context, self._journal = limits, context, journal
         self._config = Config()
         self._config.accesslog = self._config.errorlog = None  # they would quote requests
@@ -106,7 +111,8 @@ class HttpServer:
                 await trio.aclose_forcefully(stream)
 
     async def _serve_stream(self, stream: trio.abc.Stream, local: bool) -> None:
-        guard = HttpGuard(max_body_bytes=self._body_max_bytes)
+        most = self._body_max_bytes
+        guard = None if most is None else HttpGuard(max_body_bytes=most)
         with trio.CancelScope() as connection:
             guarded: Any = GuardedStream(stream, guard, self._limits.send_s, connection, local)
             await _Connection(self._app, self._config, self._worker, {}, guarded).run()
@@ -128,7 +134,7 @@ class GuardedStream:
     """What anycorn uses of an anyio stream, over a trio stream and behind a guard.
 
     Args:
-        guard: sees every byte first.
+        guard: sees every byte first; None lets everything pass.
         send_s: time for one send.
         connection: cancelled when a send fails.
         local: whether the client is on loopback.
@@ -137,7 +143,7 @@ class GuardedStream:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        guard: HttpGuard,
+        guard: HttpGuard | None,
         send_s: float,
         connection: trio.CancelScope,
         local: bool,
@@ -147,7 +153,7 @@ class GuardedStream:
 
     async def receive(self, max_bytes: int) -> bytes:
         """Return the next clean bytes; after a refusal, poison and then the end."""
-        while not self._guard.refused:
+        while self._guard is None or not self._guard.refused:
             try:
                 data = await self._stream.receive_some(max_bytes)
             except trio.BrokenResourceError:
@@ -156,6 +162,8 @@ class GuardedStream:
                 raise anyio.ClosedResourceError from None
             if not data:
                 break
+            if self._guard is None:
+                return bytes(data)
             clean = self._guard.feed(bytes(data))
             if self._guard.refused:
                 return clean + _POISON
