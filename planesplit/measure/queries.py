@@ -16,22 +16,22 @@ from compute_agent.clickhouse import ClickHouse, ClickHouseSettings
 from compute_agent.metrics.catalogue import CATALOGUE
 from compute_agent.metrics.parameters import bind
 from compute_agent.metrics.settings import MetricsLimits
-from planesplit.connect_client import ConnectClient, ConnectError
+from planesplit.connect_client import ConnectClient
+from planesplit.measure.access import push_access
 from planesplit.measure.lab import Lab, MeasureError, open_lab
 from planesplit.measure.procfs import cpu_s
 from planesplit.measure.rounds import Progress
 from planesplit.measure.spread import Spread
 from planesplit.measure.subjects import SCOPE, start_plain_relay
 from planesplit.split.plane import PlaneProcess
-from tunnel.capabilities import PUT_ACCESS, QUERY
+from tunnel.capabilities import QUERY
 from tunnel.messages import planesplit_v1_pb2 as wire
 
 RUN, NAME, FORMAT = "measured", "samples", "Native"
-USER, DEMO = "measure", "demo"
+USER = "measure"
 READ_BYTES = 262_144
 MEMORY_BYTES = 2_147_483_648  # making the rows takes 600 MB
 UP_S = 20.0
-POLL_S = 0.05
 NOBODY = "http://127.0.0.1:1"  # a Kubernetes API that is not needed here
 _INSERT = """INSERT INTO otel.otel_metrics_gauge
   (ResourceAttributes, MetricName, Attributes, TimeUnix, Value)
@@ -237,24 +237,3 @@ def _file(lab: Lab, settings: dict[str, Any]) -> str:
     file: pathlib.Path = lab.path("config.toml")
     file.write_text(tomli_w.dumps(settings), encoding="utf-8")
     return str(file)
-
-
-async def push_access(control_port: int) -> None:
-    """Tell an agent behind an insecure relay who may do what; it may still be on its way there.
-
-    Raises:
-        MeasureError: it did not take it in time.
-    """
-    binding = wire.Binding(subject=DEMO, role="Admin", org=SCOPE.org, project="*", domain="*")
-    request = wire.AccessRequest(version=1, jwks='{"keys":[]}', bindings=[binding])
-    url = f"http://127.0.0.1:{control_port}{SCOPE.prefix}{PUT_ACCESS}"
-    async with httpx.AsyncClient(trust_env=False) as http:
-        with trio.move_on_after(UP_S):
-            while True:
-                try:
-                    await ConnectClient(http).unary(url, request, wire.AccessResponse)
-                except ConnectError:
-                    await trio.sleep(POLL_S)
-                else:
-                    return
-    raise MeasureError("the agent did not take the roles in time")

@@ -10,6 +10,7 @@ import tomli_w
 import trio
 from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest
 
+from planesplit.measure.access import push_access
 from planesplit.measure.lab import Helper, Lab, MeasureError
 from planesplit.measure.rig import Rig
 from planesplit.measure.subjects import SCOPE, Load, start_plain_relay, viewer_request
@@ -42,6 +43,7 @@ async def start_whole(lab: Lab, load: Load) -> Rig:
         "state_dir": str(state),
     }
     agent = await lab.start("compute_agent", *_configured(lab, "compute_agent", settings))
+    await push_access(relay.ready["control_port"])
     source, sink = await lab.helper("node_log"), await lab.helper("sink")
     for stream in range(load.streams):
         await _assign(relay.ready["control_port"], f"measured-{stream}")
