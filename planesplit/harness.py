@@ -198,6 +198,10 @@ class Harness:
         """How many connections were cut so far."""
         return self._split.link.cuts
 
+    def pid(self, plane: str = AGENT) -> int:
+        """Return a plane's process id now; that in the ready file is of its first life."""
+        return self._split.pids[plane]
+
     def journal_count(self, plane: str = AGENT) -> int:
         """Return how many lines a plane has journalled; `seen` takes it as `since`."""
         return self._split.journal(plane).count

@@ -80,6 +80,11 @@ class Split:
         """The hop from agent to relay."""
         return self._planes.link
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process id of every plane now; those in the ready file are of their first lives."""
+        return self._planes.pids
+
     def journal(self, plane: str) -> Ring:
         """Return the last journal lines of a plane; they survive its restarts."""
         return self._planes.journals[plane]

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
+import flyte_client as client
 import pytest
 
 from planesplit.harness import Harness
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-FLYTE = Path(os.environ.get("PLANESPLIT_FLYTE", ROOT / ".venv-flyte" / "bin" / "flyte"))
 QUIET_S = 40  # the CLI gives a silent stream up after 30 s
-CLI_S = 60
 NUMBERS = [f"line {number}" for number in range(1, 11)]
 COUNT = 'for i in 1 2 3 4 5 6 7 8 9 10; do echo "line $i"; sleep {}; done'
 
@@ -31,18 +26,7 @@ def split(request: pytest.FixtureRequest) -> Harness:
 
 def flyte(split: Harness, *arguments: str) -> str:
     """Run the CLI with the configuration and the environment of the ready file."""
-    assert FLYTE.exists(), f"{FLYTE} is missing; `make test` installs it, or set PLANESPLIT_FLYTE"
-    path = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "500"}
-    done = subprocess.run(
-        [FLYTE, "--config", split.ready.flyte.config, *arguments],
-        env={**path, **split.ready.flyte.env},
-        capture_output=True,
-        text=True,
-        timeout=CLI_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-1000:]
-    return done.stdout
+    return client.flyte(split.ready, *arguments)
 
 
 def logs(split: Harness, run: str) -> list[str]:

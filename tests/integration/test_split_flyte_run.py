@@ -7,7 +7,6 @@ writes `outputs.pb`, `report.html` or `error.pb` there.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import ssl
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import flyte_client as client
 import httpx
 import pytest
 
@@ -25,8 +25,7 @@ from planesplit.split.options import SplitOptions
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-FLYTE = Path(os.environ.get("PLANESPLIT_FLYTE", ROOT / ".venv-flyte" / "bin" / "flyte"))
+FLYTE = client.FLYTE
 CLI_S = 90
 HELLO = """
 import asyncio
@@ -72,16 +71,7 @@ class Stage(NamedTuple):
 
     def command(self, *arguments: str | Path, code: int = 0) -> str:
         """Run a program of flyte's environment as the user; return what it said."""
-        path = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "500"}
-        done = subprocess.run(
-            [str(argument) for argument in arguments],
-            cwd=self.project,
-            env={**path, **self.split.ready.flyte.env},
-            capture_output=True,
-            text=True,
-            timeout=CLI_S,
-            check=False,
-        )
+        done = client.run_as_user(self.split.ready, arguments, self.project)
         assert done.returncode == code, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
 
@@ -101,8 +91,7 @@ class Stage(NamedTuple):
 def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
-    if not FLYTE.exists():
-        pytest.skip(f"{FLYTE} is missing; `make test` installs it, or set PLANESPLIT_FLYTE")
+    client.need_flyte()
     insecure, path = request.param == "insecure", (str(FLYTE.parent),)
     options = SplitOptions(insecure=insecure, pod_path=path, clickhouse=False)
     portal, split = open_portal(options)

@@ -222,7 +222,7 @@ async def test_a_viewer_that_does_not_read_costs_a_bounded_amount_of_memory(
     """What is not read waits in ClickHouse, not in agent or relay; then all of it comes."""
     await fill(tenants, run, 30_000)
     await through(tenants, "cost", run)
-    pids = [tenants.ready.pids[plane] for plane in ("compute_agent", "relay")]
+    pids = [tenants.pid(plane) for plane in ("compute_agent", "relay")]
     before = [rss_bytes(pid) for pid in pids]
     size = 0
     async with viewing(tenants) as viewer, open_query(viewer, "samples", run, BEFORE) as pieces:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import flyte_client as client
 import pytest
 
 from planesplit.harness import Harness, open_portal
@@ -16,9 +17,7 @@ from planesplit.split.options import SplitOptions
 
 pytestmark = pytest.mark.integration
 
-FLYTE = Path(
-    os.environ.get("PLANESPLIT_FLYTE", Path(__file__).parents[2] / ".venv-flyte" / "bin" / "flyte")
-)
+FLYTE = client.FLYTE
 COMMAND_S = 90
 TASK = """
 import flyte
@@ -51,9 +50,7 @@ class Clients:
 
     def flyte(self, *arguments: str) -> str:
         """Run the unmodified flyte CLI."""
-        ready = self.split.ready.flyte
-        environment = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "COLUMNS": "300", **ready.env}
-        return self._run([str(FLYTE), "--config", ready.config, *arguments], environment)
+        return client.flyte(self.split.ready, *arguments, cwd=self._directory)
 
     def planesplit(self, *arguments: str) -> str:
         """Run our own CLI."""
@@ -76,8 +73,7 @@ class Clients:
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
-    if not FLYTE.exists():
-        pytest.skip(f"{FLYTE} is missing; `make test` installs it, or set PLANESPLIT_FLYTE")
+    client.need_flyte()
     options = SplitOptions(clusters=("c2",), pod_path=(str(FLYTE.parent),))
     portal, split = open_portal(options)
     directory = tmp_path_factory.mktemp("user")

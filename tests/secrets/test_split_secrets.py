@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
 import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import flyte_client as client
 import pytest
 import trio
 from flyteidl2.core import security_pb2
@@ -22,29 +21,13 @@ from planesplit.split.options import AGENT, SplitOptions
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-FLYTE = Path(os.environ.get("PLANESPLIT_FLYTE", ROOT / ".venv-flyte" / "bin" / "flyte"))
-CLI_S = 60
 PROJECT = ("--project", "demo", "--domain", "development")
 LIFE = ["Scheduled", "Pulled", "Created", "Started", "Completed"]
 
 
 def flyte(split: Harness, *arguments: str, code: int = 0) -> str:
     """Run the CLI with the configuration and the environment of the ready file."""
-    if not FLYTE.exists():
-        pytest.skip(f"{FLYTE} is missing; `make test` installs it, or set PLANESPLIT_FLYTE")
-    path = {"PATH": os.environ["PATH"], "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "500"}
-    done = subprocess.run(
-        [FLYTE, "--config", split.ready.flyte.config, *arguments],
-        env={**path, **split.ready.flyte.env},
-        capture_output=True,
-        text=True,
-        timeout=CLI_S,
-        check=False,
-    )
-    output = done.stdout + done.stderr
-    assert done.returncode == code, output[-2000:]
-    return output
+    return client.flyte(split.ready, *arguments, code=code)
 
 
 def run_with(split: Harness, script: str, *wanted: security_pb2.Secret) -> str:
