@@ -50,3 +50,14 @@ def insecure(insecure_session: Harness) -> Iterator[Harness]:
     yield insecure_session
     insecure_session.heal()
     insecure_session.assert_resident()
+
+
+@pytest.fixture(autouse=True)
+def rows_are_as_claimed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test did with the shared split, every row went where it should."""
+    shared = "planesplit" in request.fixturenames
+    split: Harness | None = request.getfixturevalue("planesplit") if shared else None
+    yield
+    if split:
+        split.heal()
+        split.assert_resident()
