@@ -34,6 +34,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="plain HTTP on loopback and one demo identity instead of TLS and tokens",
     )
     group.addoption(
+        "--planesplit-clusters",
+        type=int,
+        default=1,
+        metavar="N",
+        help="clusters of the org: c1, c2, ... (default 1)",
+    )
+    group.addoption(
+        "--planesplit-no-clickhouse",
+        action="store_true",
+        help="no metrics and no historical logs, but a start that is two seconds faster",
+    )
+    group.addoption(
         "--planesplit-doctor",
         action="store_true",
         help="show what this machine offers, and exit",
@@ -55,9 +67,12 @@ def planesplit_session(pytestconfig: pytest.Config) -> Iterator[tuple[Portal[Spl
     from planesplit.harness import open_portal
     from planesplit.split.options import SplitOptions
 
+    count = pytestconfig.getoption("--planesplit-clusters")
     options = SplitOptions(
         mode=pytestconfig.getoption("--planesplit-mode"),
         insecure=pytestconfig.getoption("--planesplit-insecure"),
+        clusters=tuple(f"c{number}" for number in range(2, count + 1)),
+        clickhouse=not pytestconfig.getoption("--planesplit-no-clickhouse"),
     )
     portal, split = open_portal(options)
     yield portal, split

@@ -31,7 +31,7 @@ async def demo(
     if seconds is None and not screen:
         seconds = PLAIN_S
     progress("starting relay, customer_stub, control_stub, compute_agent ...")
-    async with Split(SplitOptions(insecure=insecure)) as split:
+    async with Split(SplitOptions(insecure=insecure, clickhouse=False)) as split:
         scenario = Scenario(split, rate=rate, seconds=seconds)
         if screen:
             from planesplit.demo.screen import show
