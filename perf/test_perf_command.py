@@ -58,6 +58,7 @@ def test_ctrl_c_ends_it_cleanly_and_leaves_no_process() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_as_from_a_terminal,
     )
     try:
         assert process.stderr
@@ -73,6 +74,11 @@ def test_ctrl_c_ends_it_cleanly_and_leaves_no_process() -> None:
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def _as_from_a_terminal() -> None:
+    """A shell's background jobs ignore SIGINT, and so would what they start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def descendants(pid: int) -> list[int]:
