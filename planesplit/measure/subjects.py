@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -24,7 +25,7 @@ insecure = true
 [limits]
 keepalive_s = 600.0  # a subject is silent while the others have their turn
 """
-POLICY = {
+POLICY: dict[str, Any] = {
     "version": 1,
     "issuer": "",
     "jwks": {"keys": []},

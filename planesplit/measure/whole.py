@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -13,20 +14,39 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest
 from planesplit.measure.access import push_access
 from planesplit.measure.lab import Helper, Lab, MeasureError
 from planesplit.measure.rig import Rig
-from planesplit.measure.subjects import SCOPE, Load, start_plain_relay, viewer_request
+from planesplit.measure.subjects import POLICY, SCOPE, Load, start_plain_relay, viewer_request
 from planesplit.measure.unit import ENVELOPE
-from tunnel.capabilities import ASSIGN, TAIL_LOGS
-from tunnel.messages.planesplit_v1_pb2 import Action, AssignRequest, Container
+from tunnel.capabilities import ASSIGN, PUT_ACCESS, TAIL_LOGS
+from tunnel.messages.planesplit_v1_pb2 import (
+    AccessRequest,
+    Action,
+    AssignRequest,
+    Binding,
+    Container,
+)
 
 UP_S = 20.0
 POLL_S = 0.05
 ACTION = "a0"
-QUIET_POD = ("sleep", "600")  # its log is written by the node-log helper instead
+QUIET_POD = ("sleep", "86400")  # its log is written by the node-log helper instead
+
+Via = Callable[[int], Awaitable[int]]
 
 
-async def start_whole(lab: Lab, load: Load) -> Rig:
-    """Start everything that a line crosses, with one pod and one tail a stream."""
+async def straight(port: int) -> int:
+    """Let nothing stand between agent and relay: the port to dial is the relay's own."""
+    return port
+
+
+async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
+    """Start everything that a line crosses, with one pod and one tail a stream.
+
+    Args:
+        lab, load: as ever.
+        via: what stands between agent and relay: given the relay's port, returns the one to dial.
+    """
     relay = await start_plain_relay(lab)
+    dialled = await via(relay.ready["agent_port"])
     log_root, state = lab.path("logs"), lab.path("state")
     log_root.mkdir()
     state.mkdir()
@@ -37,7 +57,7 @@ async def start_whole(lab: Lab, load: Load) -> Rig:
     settings = {
         "org": SCOPE.org,
         "cluster": SCOPE.cluster,
-        "relay_url": f"ws://127.0.0.1:{relay.ready['agent_port']}/tunnel",
+        "relay_url": f"ws://127.0.0.1:{dialled}/tunnel",
         "kubernetes_url": f"http://127.0.0.1:{customer.ready['port']}",
         "log_root": str(log_root),
         "state_dir": str(state),
@@ -45,6 +65,7 @@ async def start_whole(lab: Lab, load: Load) -> Rig:
     agent = await lab.start("compute_agent", *_configured(lab, "compute_agent", settings))
     await push_access(relay.ready["control_port"])
     source, sink = await lab.helper("node_log"), await lab.helper("sink")
+    await _push_roles(relay.ready["control_port"])
     for stream in range(load.streams):
         await _assign(relay.ready["control_port"], f"measured-{stream}")
         path = await _log_file(log_root, f"measured-{stream}")
@@ -59,22 +80,34 @@ def _configured(lab: Lab, module: str, settings: Mapping[str, object]) -> tuple[
     return module, "--config", str(file)
 
 
+async def _push_roles(control_port: int) -> None:
+    """Tell the agent, too, who may do what, as the control plane does."""
+    bindings = [Binding(**binding) for binding in POLICY["bindings"]]
+    request = AccessRequest(version=1, jwks=json.dumps({"keys": []}), bindings=bindings)
+    await _call(control_port, PUT_ACCESS, request.SerializeToString())
+
+
 async def _assign(control_port: int, run: str) -> None:
-    """Have the agent start a pod; it may still be on its way to the relay."""
+    """Have the agent start a pod."""
     action = Action(
         org=SCOPE.org, project=SCOPE.project, domain=SCOPE.domain, run=run, action=ACTION, attempt=1
     )
     request = AssignRequest(action=action, container=Container(image="any", command=QUIET_POD))
-    url = f"http://127.0.0.1:{control_port}{SCOPE.prefix}{ASSIGN}"
+    await _call(control_port, ASSIGN, request.SerializeToString())
+
+
+async def _call(control_port: int, path: str, message: bytes) -> None:
+    """Call the agent through the relay; it may still be on its way there."""
+    url = f"http://127.0.0.1:{control_port}{SCOPE.prefix}{path}"
     headers = {"content-type": "application/proto"}
     async with httpx.AsyncClient(trust_env=False, timeout=UP_S) as http:
         with trio.move_on_after(UP_S):
             while True:
-                answer = await http.post(url, content=request.SerializeToString(), headers=headers)
+                answer = await http.post(url, content=message, headers=headers)
                 if answer.status_code == httpx.codes.OK:
                     return
                 await trio.sleep(POLL_S)
-    raise MeasureError("the agent did not take an assignment in time")
+    raise MeasureError(f"the agent did not answer {path.rpartition('/')[2]} in time")
 
 
 async def _log_file(log_root: Path, run: str) -> Path:
@@ -89,6 +122,11 @@ async def _log_file(log_root: Path, run: str) -> Path:
 
 
 async def _tail(sink: Helper, port: int, run: str) -> None:
+    await sink.ask("open", port=port, request=tail_request(run))
+
+
+def tail_request(run: str) -> str:
+    """Return what a viewer sends that tails a run from its first line, one character a byte."""
     request = TailLogsRequest(attempt=1)
     request.action_id.name = ACTION
     where = request.action_id.run
@@ -100,4 +138,4 @@ async def _tail(sink: Helper, port: int, run: str) -> None:
     )
     body = request.SerializeToString()
     message = (ENVELOPE.pack(0, len(body)) + body).decode("latin-1")
-    await sink.ask("open", port=port, request=viewer_request(SCOPE.prefix + TAIL_LOGS, message))
+    return viewer_request(SCOPE.prefix + TAIL_LOGS, message)
