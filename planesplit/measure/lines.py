@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -40,6 +40,7 @@ class LinePlan:
         start_s: monotonic time of the first line.
         hold_off_s, full_bytes: the agent's batching: the first line goes at once, then a batch no
             sooner than `hold_off_s` later unless `full_bytes` have come together.
+        sample_every: every so many lines of a stream, one is followed from hop to hop; 0 for none.
     """
 
     rate_per_s: float
@@ -49,6 +50,7 @@ class LinePlan:
     start_s: float = 0.0
     hold_off_s: float = 0.001
     full_bytes: int = 16_384
+    sample_every: int = 0
 
     @property
     def lines(self) -> int:
@@ -79,6 +81,13 @@ class LinePlan:
         found.sort()
         return found
 
+    def sampled(self, batch: Batch) -> range:
+        """Return those lines of a batch that are followed."""
+        every = self.sample_every
+        if not every:
+            return range(0)
+        return range(-(-batch.first // every) * every, batch.first + batch.lines, every)
+
     def complete(self, batches: Iterable[Batch]) -> bool:
         """Whether every line is in these batches once, and each stream's are in order."""
         nexts = [0] * self.streams
@@ -105,10 +114,17 @@ class LineSource:
     Args:
         plan: the schedule.
         stream: which stream.
+        keep: told of each batch and how late it is; kept in lists by default.
     """
 
-    def __init__(self, plan: LinePlan, stream: int) -> None:
+    def __init__(
+        self,
+        plan: LinePlan,
+        stream: int,
+        keep: Callable[[Batch, float], None] | None = None,
+    ) -> None:
         self.plan, self._stream = plan, stream
+        self._keep = keep or self._keep_all
         self._next = 0
         self._last_s = -math.inf
         self.handed_over: list[Batch] = []
@@ -130,13 +146,17 @@ class LineSource:
     def take(self) -> Batch:
         """Return the batch of lines that are due, at least one."""
         now_s, plan = time.monotonic(), self.plan
-        self.late_s.append(now_s - self.wake_s())
+        late_s = now_s - self.wake_s()
         count = max(1, min(plan.due(self._stream, now_s) - self._next, plan.batch_lines))
         batch = Batch(self._stream, self._next, count, now_s)
-        self.handed_over.append(batch)
+        self._keep(batch, late_s)
         self._next += count
         self._last_s = now_s
         return batch
+
+    def _keep_all(self, batch: Batch, late_s: float) -> None:
+        self.handed_over.append(batch)
+        self.late_s.append(late_s)
 
 
 class LineReader:
@@ -144,6 +164,7 @@ class LineReader:
 
     def __init__(self) -> None:
         self._pending = bytearray()
+        self.messages = 0  # that were not empty
 
     def read(self, message: bytes, at_s: float) -> list[Batch]:
         """Return the batches of one message."""
@@ -161,5 +182,6 @@ class LineReader:
             message = bytes(self._pending[ENVELOPE.size : ENVELOPE.size + size])
             del self._pending[: ENVELOPE.size + size]
             if message:
+                self.messages += 1
                 found += self.read(message, at_s)
         return found

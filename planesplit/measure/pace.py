@@ -6,8 +6,9 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from planesplit.measure.lines import Batch, LineSource
+from planesplit.measure.lines import Batch, LinePlan, LineSource
 from planesplit.measure.reactor import READABLE, Reactor
+from planesplit.measure.tally import SendTally
 from planesplit.measure.timer import Timer
 
 
@@ -48,6 +49,18 @@ class Pacer:
             self._reactor.unregister(self._timer.fileno())
             self._timer.close()
             self._done()
+
+
+def paced(reactor: Reactor, plan: LinePlan, hand_over: Callable[[Batch], None]) -> SendTally:
+    """Run a schedule in bounded memory; returns at once with what tells how far it is."""
+    tally = SendTally(plan)
+
+    def done() -> None:
+        tally.done = True
+
+    sources = [LineSource(plan, stream, tally.add) for stream in range(plan.streams)]
+    Pacer(reactor, sources, hand_over, done)
+    return tally
 
 
 def handed_over(sources: Sequence[LineSource]) -> dict[str, Any]:

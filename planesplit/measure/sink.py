@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -14,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from planesplit.measure.chunked import ChunkedBody
-from planesplit.measure.lines import Batch, LineReader
+from planesplit.measure.lines import Batch, LinePlan, LineReader
 from planesplit.measure.reactor import READ_BYTES, READABLE, Commands, Reactor
+from planesplit.measure.tally import Tally
 
 OPEN_S = 20.0
 MAX_HEAD_BYTES = 16_384
 END_OF_HEAD = b"\r\n\r\n"
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h; of TCP since Linux 4.14
+TIMESPEC = struct.Struct("@qq")
+NOTES_BYTES = 128
 
 
 class Viewer:
@@ -35,8 +40,8 @@ class Viewer:
         self.got = self.target = 0  # bytes of payload
         self.lines = LineReader()
 
-    def ask(self, request: bytes) -> None:
-        """Send a request and read the answer's head.
+    def ask(self, request: bytes) -> list[memoryview]:
+        """Send a request and read the answer's head; return what came of its body.
 
         Raises:
             ValueError: the answer is no chunked 200.
@@ -52,7 +57,9 @@ class Viewer:
         if not head.startswith(b"http/1.1 200 ") or b"\r\ntransfer-encoding: chunked" not in head:
             raise ValueError(f"the answer is no chunked 200 but {head[:12].decode('latin-1')}")
         rest = memoryview(data)[end + len(END_OF_HEAD) :]
-        self.got += sum(map(len, self.body.feed(rest)))
+        parts = self.body.feed(rest)
+        self.got += sum(map(len, parts))
+        return parts
 
 
 class Sink:
@@ -70,6 +77,7 @@ class Sink:
         self._waiting: set[Viewer] = set()
         self._lines_left = 0
         self._batches: list[Batch] = []
+        self._tally: Tally | None = None
         self._commands = Commands(
             self._reactor,
             control,
@@ -77,6 +85,10 @@ class Sink:
                 "open": self.open,
                 "expect": self.expect,
                 "lines": self.expect_lines,
+                "watch": self.watch,
+                "watched": self.watched,
+                "tally": self.tally,
+                "first": self.first,
                 "ping": self.ping,
                 "stall": self.stall,
                 "hang_up": self.hang_up,
@@ -134,6 +146,44 @@ class Sink:
             if tails and type(viewer.lines) is LineReader:
                 viewer.lines = _tail_reader(stream)
             self._listen(viewer, self._read_lines)
+
+    def watch(self, plan: dict[str, Any], tails: bool = False) -> dict[str, Any]:
+        """Begin to tally lines as planned; `watched` tells how far it is, `tally` ends it."""
+        self._tally = Tally(LinePlan(**plan))
+        for stream, viewer in enumerate(self._viewers):
+            viewer.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            viewer.lines = _tail_reader(stream) if tails else LineReader()
+            self._listen(viewer, self._tally_lines)
+        return {}
+
+    def watched(self) -> dict[str, Any]:
+        """Answer with how many lines have come, and whether those are all."""
+        assert self._tally
+        return {"lines": self._tally.lines, "done": self._tally.done}
+
+    def tally(self, charge: bool = False) -> dict[str, Any]:
+        """Answer with what has come; `charge` lines that have not with the age that they have."""
+        tally, self._tally = self._tally, None
+        assert tally
+        for viewer in self._viewers:
+            self._listen(viewer, self._count)
+        missing = tally.charge_missing(time.monotonic()) if charge else 0
+        return {**tally.as_json(), "missing": missing}
+
+    def first(self, port: int, request: str) -> dict[str, Any]:
+        """Open an exchange of its own; answer with the seconds until its first message."""
+        reader = _tail_reader(0)
+        began_s = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port), OPEN_S) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            viewer = Viewer(connection)
+            rest = viewer.ask(request.encode("latin-1"))
+            while not reader.messages:
+                for part in rest:
+                    reader.feed(part, 0.0)
+                if not reader.messages:
+                    rest = self._read(viewer)
+            return {"first_s": time.monotonic() - began_s}
 
     def ping(self, count: int, size: int) -> dict[str, Any]:
         """Send bytes up the first viewer's exchange and wait for their echo, `count` times."""
@@ -202,6 +252,27 @@ class Sink:
             for each in self._viewers:
                 self._listen(each, self._count)
             self._commands.reply(batches=self._batches)
+
+
+    def _tally_lines(self, viewer: Viewer) -> None:
+        count, notes, _, _ = viewer.socket.recvmsg_into([self._slab], NOTES_BYTES)
+        at_s = time.monotonic()
+        arrived_s = at_s - _age_s(notes)
+        if not count:
+            raise ConnectionResetError("the relay ended an exchange")
+        for part in viewer.body.feed(self._slab[:count]):
+            for batch in viewer.lines.feed(part, at_s):
+                if self._tally:
+                    self._tally.add(batch, arrived_s)
+
+
+def _age_s(notes: list[tuple[int, int, bytes]]) -> float:
+    """Return how long ago the kernel received what was read, 0 if it does not say."""
+    for _, kind, data in notes:
+        if kind == SO_TIMESTAMPNS:
+            seconds, nanos = TIMESPEC.unpack(data)
+            return max(0.0, time.time() - float(seconds) - float(nanos) / 1e9)
+    return 0.0
 
 
 def _tail_reader(stream: int) -> LineReader:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from planesplit.measure.lines import Batch, LinePlan, LineSource
-from planesplit.measure.pace import Pacer, handed_over
+from planesplit.measure.pace import Pacer, handed_over, paced
 from planesplit.measure.reactor import READ_BYTES, READABLE, WRITABLE, Commands, Reactor
+from planesplit.measure.tally import SendTally
 from planesplit.measure.unit import canned_unit
 
 BACKLOG = 1_024
@@ -55,10 +56,18 @@ class Source:
         self._block = memoryview(chunk(canned_unit()) * BLOCK_UNITS)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self._reactor.register(self._listener.fileno(), READABLE, self._accept)
+        self._tally: SendTally | None = None
         self._commands = Commands(
             self._reactor,
             control,
-            {"port": self.port, "send": self.send, "lines": self.lines, "echo": self.echo},
+            {
+                "port": self.port,
+                "send": self.send,
+                "lines": self.lines,
+                "pace": self.pace,
+                "sent": self.sent,
+                "echo": self.echo,
+            },
         )
 
     def run(self) -> None:
@@ -99,6 +108,22 @@ class Source:
             self._commands.reply(**handed_over(sources))
 
         Pacer(self._reactor, sources, hand_over, done)
+
+    def pace(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """Begin to send lines as planned; `sent` tells how far it is."""
+        schedule = LinePlan(**plan)
+        for feed in self._feeds:
+            feed.socket.settimeout(HEAD_S)
+
+        def hand_over(batch: Batch) -> None:
+            self._feeds[batch.stream].socket.sendall(chunk(schedule.message(batch)))
+
+        self._tally = paced(self._reactor, schedule, hand_over)
+        return {}
+
+    def sent(self) -> dict[str, Any]:
+        """Answer with what was handed over since `pace`."""
+        return self._tally.as_json() if self._tally else {}
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()

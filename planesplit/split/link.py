@@ -17,14 +17,23 @@ from typing import Literal
 import trio
 
 from planesplit.split.memory_stream import MemoryStream
+from planesplit.split.shaping import CLEAR, Flight, Lane, LinkProfile
 
-CHUNK_BYTES = 65_536
-QUEUED_CHUNKS = 64  # 4 MiB each way: 100 ms at 320 Mbit/s
 DIAL_S = 5.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: close() sends RST
 
 Ending = Literal["reset", "end"]
 Dial = Callable[[], Awaitable[trio.abc.HalfCloseableStream]]
+
+
+class Tap:
+    """Sees what passes in one direction of one connection; this one looks away."""
+
+    def entered(self, data: bytes) -> None:
+        """Bytes have come to the link."""
+
+    def left(self, count: int) -> None:
+        """So many more bytes have left it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -42,10 +51,21 @@ class Link:
 
     Args:
         dial: connects to the relay as it is at that moment; raises OSError if it is not there.
+        profile: how long and how wide the link is.
+        tap: makes what sees a connection's bytes from agent to relay.
+        wait_until: waits for a time of trio's clock, which is a millisecond late at worst.
     """
 
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
+    def __init__(
+        self,
+        dial: Dial,
+        profile: LinkProfile = CLEAR,
+        *,
+        tap: Callable[[], Tap] = Tap,
+        wait_until: Callable[[float], Awaitable[None]] = trio.sleep_until,
+    ) -> None:
+        self._dial, self._tap, self._wait_until = dial, tap, wait_until
+        self._lanes = Lane(profile, "up"), Lane(profile, "down")
         self._pairs: set[_Pair] = set()
         self._thawed = trio.Event()
         self._thawed.set()
@@ -128,13 +148,14 @@ class Link:
 
     async def _pump(self, pair: _Pair) -> None:
         self._pairs.add(pair)
+        ways = (pair.agent, pair.relay, self._tap()), (pair.relay, pair.agent, Tap())
         try:
             with pair.scope:
                 async with trio.open_nursery() as nursery:
-                    for source, sink in ((pair.agent, pair.relay), (pair.relay, pair.agent)):
-                        send, receive = trio.open_memory_channel[tuple[float, bytes]](QUEUED_CHUNKS)
-                        nursery.start_soon(self._read, source, send)
-                        nursery.start_soon(self._write, receive, sink)
+                    for (source, sink, tap), lane in zip(ways, self._lanes, strict=True):
+                        flight = Flight()
+                        nursery.start_soon(self._read, source, lane, flight, tap)
+                        nursery.start_soon(self._write, flight, sink, tap)
         except* (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             pair.ending = "reset"
         finally:
@@ -144,25 +165,30 @@ class Link:
                 _reset_on_close(pair.relay)
 
     async def _read(
-        self, source: trio.abc.ReceiveStream, send: trio.MemorySendChannel[tuple[float, bytes]]
+        self, source: trio.abc.ReceiveStream, lane: Lane, flight: Flight, tap: Tap
     ) -> None:
-        async with send:
-            while data := await source.receive_some(CHUNK_BYTES):
-                await send.send((trio.current_time() + self.delay_s, bytes(data)))
+        try:
+            while data := bytes(await source.receive_some(lane.piece_bytes)):
+                tap.entered(data)
+                now_s = trio.current_time()
+                if (room_s := lane.room_s(now_s, len(data))) > now_s:
+                    await self._wait_until(room_s)
+                due_s = lane.admit(trio.current_time(), len(data))
+                await flight.put(due_s + self.delay_s, data)
+        finally:
+            flight.end()
 
-    async def _write(
-        self,
-        receive: trio.MemoryReceiveChannel[tuple[float, bytes]],
-        sink: trio.abc.HalfCloseableStream,
-    ) -> None:
-        async for due, data in receive:
-            if due > trio.current_time():
-                await trio.sleep_until(due)
+    async def _write(self, flight: Flight, sink: trio.abc.HalfCloseableStream, tap: Tap) -> None:
+        while (due_s := await flight.next_s()) is not None:
+            if due_s > trio.current_time():
+                await self._wait_until(due_s)
             await self._thawed.wait()
+            data = flight.take(trio.current_time())
             room = self._cut_at - self.forwarded_bytes
             passing = data if len(data) < room else data[: int(room)]
             self.forwarded_bytes += len(passing)
             await sink.send_all(passing)
+            tap.left(len(passing))
             if self.forwarded_bytes >= self._cut_at:
                 self.cut(self._cut_ending)
         await sink.send_eof()
