@@ -1,6 +1,7 @@
 """How a command ends: exit codes, signals, and one-line errors instead of tracebacks.
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 environment unusable, 128 + n after signal n.
+Exit codes: 0 ok, 1 failed, 2 usage, 3 environment unusable, 4 an invalid measurement, 128 + n after
+signal n.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from planesplit.connect_client import ConnectError
+from planesplit.measure.lab import MeasureError
 from planesplit.ready import NoSplit
 from planesplit.residency import CountersAway
 from planesplit.split.core import sole
@@ -72,7 +74,7 @@ def _explain(error: BaseException) -> int:
             code = _CONNECT_EXITS.get(error.code, FAILED)
         case UsageError():
             code = USAGE
-        case NoSplit() | PlaneFailed() | FileExistsError() | CountersAway():
+        case NoSplit() | PlaneFailed() | FileExistsError() | CountersAway() | MeasureError():
             code = UNUSABLE
         case BrokenPipeError():
             return BROKEN_PIPE

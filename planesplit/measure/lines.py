@@ -58,6 +58,11 @@ class LinePlan:
         return max(1, round(self.rate_per_s * self.duration_s / self.streams))
 
     @property
+    def end_s(self) -> float:
+        """When the last line is due."""
+        return self.start_s + self.duration_s
+
+    @property
     def batch_lines(self) -> int:
         """Most lines of a batch: what fits a unit."""
         return (UNIT_BYTES - OVERHEAD_BYTES) // self.line_bytes

@@ -73,10 +73,11 @@ class Rig:
     Args:
         name: of the subject.
         streams: how many exchanges are open.
-        relay_pid: the process whose cost counts.
+        relay_pid: the process whose cost counts, 0 without a relay.
         source, sink: the helpers on both sides.
         agent_pid: the agent's process, 0 without one.
         tails: whether the answers are TailLogs messages.
+        viewer_port: where viewers dial.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Rig:
     sink: Helper
     agent_pid: int = 0
     tails: bool = False
+    viewer_port: int = 0
 
     async def transfer(self, units: int, first: int = 0, count: int | None = None) -> Sample:
         """Send so many units over each of the streams and wait for the last byte.

@@ -253,7 +253,6 @@ class Sink:
                 self._listen(each, self._count)
             self._commands.reply(batches=self._batches)
 
-
     def _tally_lines(self, viewer: Viewer) -> None:
         count, notes, _, _ = viewer.socket.recvmsg_into([self._slab], NOTES_BYTES)
         at_s = time.monotonic()

@@ -65,6 +65,7 @@ def viewer_request(path: str, body: str | None) -> str:
 
 
 Start = Callable[[Lab, Load], Awaitable[Rig]]
+Via = Callable[[int], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,23 @@ async def start_splice(lab: Lab, load: Load, *, name: str = "floor", buffer_byte
     extra = [str(buffer_bytes)] if buffer_bytes else []
     splice = await lab.start("splice", "planesplit.measure.splice", str(port), *extra)
     return await _open(lab, load, name, splice.pid, splice.ready["port"], "/", source)
+
+
+async def straight(port: int) -> int:
+    """Let nothing stand in between: the port to dial is the one that was given."""
+    return port
+
+
+async def start_bare(lab: Lab, load: Load, via: Via = straight) -> Rig:
+    """Start a plain server and viewers of it: no relay at all.
+
+    Args:
+        lab, load: as ever.
+        via: what stands in between: given the server's port, returns the one to dial.
+    """
+    source = await lab.helper("source")
+    port = await via((await source.ask("port"))["port"])
+    return await _open(lab, load, "bare", 0, port, "/", source)
 
 
 async def start_haproxy(lab: Lab, load: Load) -> Rig:
@@ -164,4 +182,4 @@ async def _open(
     )
     if load.duplex:
         await source.ask("echo")
-    return Rig(name, load.streams, pid, source, sink)
+    return Rig(name, load.streams, pid, source, sink, viewer_port=port)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -14,7 +14,15 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest
 from planesplit.measure.access import push_access
 from planesplit.measure.lab import Helper, Lab, MeasureError
 from planesplit.measure.rig import Rig
-from planesplit.measure.subjects import POLICY, SCOPE, Load, start_plain_relay, viewer_request
+from planesplit.measure.subjects import (
+    POLICY,
+    SCOPE,
+    Load,
+    Via,
+    start_plain_relay,
+    straight,
+    viewer_request,
+)
 from planesplit.measure.unit import ENVELOPE
 from tunnel.capabilities import ASSIGN, PUT_ACCESS, TAIL_LOGS
 from tunnel.messages.planesplit_v1_pb2 import (
@@ -29,13 +37,6 @@ UP_S = 20.0
 POLL_S = 0.05
 ACTION = "a0"
 QUIET_POD = ("sleep", "86400")  # its log is written by the node-log helper instead
-
-Via = Callable[[int], Awaitable[int]]
-
-
-async def straight(port: int) -> int:
-    """Let nothing stand between agent and relay: the port to dial is the relay's own."""
-    return port
 
 
 async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
@@ -71,7 +72,16 @@ async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
         path = await _log_file(log_root, f"measured-{stream}")
         await source.ask("open", path=str(path))
         await _tail(sink, relay.ready["viewer_port"], f"measured-{stream}")
-    return Rig("whole", load.streams, relay.pid, source, sink, agent_pid=agent.pid, tails=True)
+    return Rig(
+        "whole",
+        load.streams,
+        relay.pid,
+        source,
+        sink,
+        agent_pid=agent.pid,
+        tails=True,
+        viewer_port=relay.ready["viewer_port"],
+    )
 
 
 def _configured(lab: Lab, module: str, settings: Mapping[str, object]) -> tuple[str, str, str]:

@@ -1,0 +1,142 @@
+"""Two runs beside each other: the change of each metric, and how sure it is.
+
+The interval is a percentile bootstrap (Efron 1979) of the ratio of means over the repeats, each run
+resampled on its own. It knows no more than the repeats show: with three of them it is narrow, five
+or more are better.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from planesplit.bench.metrics import METRICS, Metric
+from planesplit.bench.units import Change
+from planesplit.measure.spread import percentile
+
+RESAMPLES = 2_000
+SEED = 20_260_101  # so that a comparison says the same twice
+LOW_PERCENT, HIGH_PERCENT = 2.5, 97.5
+FEW = 5  # repeats: below it a report says that intervals are narrow
+NO_DIFFERENCE = "no difference seen"
+SAME_LOAD = (
+    "rate_per_s", "line_bytes", "streams", "duration_s", "profile", "stall_s", "warm_up_s"
+)  # fmt: skip
+
+Verdict = Literal["better", "worse", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric's change.
+
+    Args:
+        metric, label, unit: which.
+        a, b: means over the repeats.
+        change: from a to b as a share; None if a is not positive.
+        interval: 95 % of it; None with a single repeat on either side.
+        verdict: better, worse or none.
+        says: the same in words.
+    """
+
+    metric: str
+    label: str
+    unit: str
+    a: float
+    b: float
+    change: float | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+    says: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return its fields."""
+        return asdict(self)
+
+
+def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Row]:
+    """Compare what both runs have."""
+    rows = []
+    for name, metric in METRICS.items():
+        before, after = metric.of(a), metric.of(b)
+        if before and after:
+            rows.append(_row(name, metric, before, after))
+    return rows
+
+
+def interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of the change of the mean, None if nothing can be said.
+
+    Args:
+        before, after: one value a repeat.
+    """
+    if min(len(before), len(after)) < 2 or min(before) <= 0:
+        return None
+    chance = random.Random(SEED)  # noqa: S311 - no secret
+    changes = sorted(
+        fmean(chance.choices(after, k=len(after))) / fmean(chance.choices(before, k=len(before)))
+        - 1
+        for _ in range(RESAMPLES)
+    )
+    return percentile(changes, LOW_PERCENT), percentile(changes, HIGH_PERCENT)
+
+
+def exceeded(rows: Sequence[Row], limits: Sequence[Change]) -> list[str]:
+    """Return what is too much, in words; [] if nothing is.
+
+    A change counts when it is larger than the limit and its interval does not touch 0; a metric
+    that a run lacks counts too, since nothing speaks for it.
+    """
+    found = []
+    for limit in limits:
+        row = next((row for row in rows if row.metric == limit.metric), None)
+        if row is None or row.change is None:
+            found.append(f"{limit.text}: a run has no such figure, or it is 0")
+        elif limit.exceeded(row.change) and row.verdict != "none":
+            found.append(f"{limit.text}: {row.label} changed by {row.change:+.1%}")
+    return found
+
+
+def remarks(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Return what to keep in mind."""
+    found = [
+        f"{side} is {word}"
+        for side, document in (("A", a), ("B", b))
+        for word, bad in (
+            ("INVALID: it says nothing of the product", not document["verdict"]["valid"]),
+            ("PARTIAL", document["partial"]),
+        )
+        if bad
+    ]
+    differing = [name for name in SAME_LOAD if a["plan"][name] != b["plan"][name]]
+    if differing:
+        found.append(f"not the same load: {', '.join(differing)} differ")
+    machines = [{k: d["environment"][k] for k in ("cpu", "cores", "kernel")} for d in (a, b)]
+    if machines[0] != machines[1]:
+        found.append("not the same machine")
+    repeats = min(len(METRICS["p50"].of(document)) for document in (a, b))
+    if repeats < 2:
+        found.append("a single repeat: no intervals, every change counts as it is")
+    elif repeats < FEW:
+        found.append(f"{repeats} repeats: intervals are narrow, {FEW} or more are better")
+    return found
+
+
+def _row(name: str, metric: Metric, before: Sequence[float], after: Sequence[float]) -> Row:
+    a, b = fmean(before), fmean(after)
+    change = b / a - 1 if a > 0 else None
+    between = interval(before, after)
+    verdict = _verdict(change, between, metric)
+    says = NO_DIFFERENCE if verdict == "none" else verdict.upper()
+    if change is None:
+        says = "no ratio: it was 0 or less"
+    return Row(name, metric.label, metric.unit, a, b, change, between, verdict, says)
+
+
+def _verdict(change: float | None, between: tuple[float, float] | None, metric: Metric) -> Verdict:
+    if not change or (between is not None and between[0] <= 0 <= between[1]):
+        return "none"
+    return "better" if (change > 0) == metric.higher_is_better else "worse"
