@@ -8,7 +8,7 @@ from typing import Any
 
 from planesplit.bench import document as doc
 from planesplit.bench.stage import BARE, SPLIT
-from planesplit.bench.svg import Chart, decades, linear, logarithmic, nice, short
+from planesplit.bench.svg import WIDTH, Chart, decades, linear, logarithmic, nice, short
 from planesplit.measure.tally import COLUMNS, band_ms
 
 CURVE = (0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99)
@@ -17,6 +17,7 @@ NAMES = {SPLIT: "through the split", BARE: "bare link"}
 KINDS = {SPLIT: "one", BARE: "two"}
 FLOOR_MS = 0.01
 HOP_COLOURS = 5
+WIDE_BAR = 45  # pixels: room for a value
 
 
 def percentiles(document: Mapping[str, Any]) -> str:
@@ -75,14 +76,21 @@ def waterfall(document: Mapping[str, Any]) -> str:
         end = begin + hop["mean_ms"]
         hint = f"{hop['name']}: {hop['what']}"
         chart.box((begin, number + 0.8), (end, number + 0.2), f"hop{number % HOP_COLOURS}", hint)
-        text = f"{hop['mean_ms']:.2f}"
-        if end > 0.8 * total:
-            chart.text(chart.x(begin) - 5, chart.y(number + 0.5) + 4, text, "end")
-        else:
-            chart.text(chart.x(end) + 5, chart.y(number + 0.5) + 4, text)
+        _bar_text(chart, begin, end, number + 0.5, f"{hop['mean_ms']:.2f}")
         begin = end
     chart.y_axis([(number + 0.5, hop["name"]) for number, hop in enumerate(hops)], "")
     return chart.svg()
+
+
+def _bar_text(chart: Chart, begin: float, end: float, y: float, text: str) -> None:
+    """Write a bar's value inside it if it is wide, else beside it."""
+    left, right, at = chart.x(begin), chart.x(end), chart.y(y) + 4
+    if right - left > WIDE_BAR:
+        chart.text((left + right) / 2, at, text, "middle", "inside")
+    elif left > WIDTH / 2:
+        chart.text(left - 5, at, text, "end")
+    else:
+        chart.text(right + 5, at, text)
 
 
 def sweep(document: Mapping[str, Any]) -> str:
@@ -90,6 +98,8 @@ def sweep(document: Mapping[str, Any]) -> str:
     steps: Sequence[Mapping[str, Any]] = sorted(
         document["turns"], key=lambda turn: float(turn["offered_per_s"])
     )
+    if not steps:
+        return ""
     rates = [step["offered_per_s"] for step in steps]
     slo = document["sweep"]["slo"]
     values = [max(step[name], FLOOR_MS) for step in steps for name in ("p50", "p99")]

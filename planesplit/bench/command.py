@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from planesplit.bench import files, markdown, page, terminal
+from planesplit.bench import files, page, terminal
 from planesplit.bench.document import Json, Progress
 from planesplit.bench.plan import BenchPlan, PlanImpossible
 from planesplit.bench.progress import shown
@@ -18,6 +18,7 @@ from planesplit.bench.run import Bench, Interrupt
 from planesplit.commands.outcome import FAILED, OK, UsageError
 
 INVALID = 4  # the run says nothing of the product
+Render = Callable[[Json], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +51,37 @@ class Outputs:
             if file and not file.absolute().parent.is_dir():
                 raise UsageError(f"'{file}': its directory does not exist; make it first")
 
-    def write(self, document: Json) -> None:
-        """Write a bench's files.
+    def write(
+        self, document: Json, *, html: Render = page.bench, markdown: Render = md.bench
+    ) -> None:
+        """Write the files that are wanted.
+
+        Args:
+            document: of a bench or a sweep.
+            html, markdown: make its reports.
 
         Raises:
             UsageError: one cannot be written.
         """
+        makers: list[tuple[Path | None, Render]] = [
+            (self.html, html),
+            (self.markdown, markdown),
+            (self.csv, files.as_csv),
+        ]
+        if self.directory:
+            makers += [
+                (self.directory / "report.html", html),
+                (self.directory / "report.md", markdown),
+                (self.directory / "run.csv", files.as_csv),
+                (self.directory / "run.hlog", files.as_hlog),
+                (self.directory / files.RUN, files.as_json),
+            ]
         try:
             if self.directory:
-                files.write_all(document, self.directory)
-            if self.html:
-                self.html.write_text(page.bench(document), encoding="utf-8")
-            if self.markdown:
-                self.markdown.write_text(markdown.bench(document), encoding="utf-8")
-            if self.csv:
-                self.csv.write_text(files.as_csv(document), encoding="utf-8")
+                self.directory.mkdir(parents=True, exist_ok=True)
+            for file, make in makers:
+                if file:
+                    file.write_text(make(document), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"cannot write '{error.filename}': {error.strerror}") from None
 

@@ -25,7 +25,7 @@ def compare(
     b: Path,
     *,
     fail_on: Sequence[str],
-    format: str,
+    format: str,  # noqa: A002 - the option's name
     html: Path | None,
 ) -> int:
     """Compare two runs.

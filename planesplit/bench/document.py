@@ -26,7 +26,10 @@ def turn_json(path: str, number: int, turn: Turn) -> Json:
     plan, received = turn.plan, turn.received
     latency = Histogram.decode(received["latency"])
     lines = received["lines"]
-    lasted_s = max(received["last_s"] - plan.start_s, min(plan.duration_s, turn.elapsed_s))
+    intended_s = min(plan.duration_s, turn.elapsed_s)
+    if not turn.stopped:
+        intended_s = plan.lines * plan.streams / plan.rate_per_s
+    lasted_s = max(received["spread_s"], intended_s)
     return {
         "path": path,
         "repeat": number,
@@ -100,13 +103,15 @@ def spread_json(values: Sequence[float]) -> Json:
 
 
 def check_schema(document: object, where: str) -> Json:
-    """Return a document that is one of ours.
+    """Return a document that is one of ours and of a bench.
 
     Raises:
         ValueError: it is not; the message names `where`.
     """
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{where} is no run of this version: its schema is not {SCHEMA}")
+    if document["kind"] != "bench":
+        raise ValueError(f"{where} is a {document['kind']}; give a run of 'planesplit bench'")
     if not document.get("turns"):
         raise ValueError(f"{where} has no turns: it was interrupted before the first was complete")
     return document

@@ -1,4 +1,4 @@
-"""The files of a run: JSON, CSV, hlog, markdown, HTML."""
+"""The machine-readable files of a run: JSON, CSV, hlog."""
 
 from __future__ import annotations
 
@@ -12,26 +12,11 @@ from typing import Any
 
 from hdrh.log import HistogramLogWriter
 
-from planesplit.bench import markdown, page
 from planesplit.bench.document import check_schema
 from planesplit.measure.histogram import Histogram
 
 RUN = "run.json"
 _TEXTS = ("latency", "late", "delay", "heat")
-
-
-def write_all(document: Mapping[str, Any], directory: Path) -> None:
-    """Write run.json, run.csv, run.hlog, report.md and report.html.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "run.csv").write_text(as_csv(document), encoding="utf-8")
-    (directory / "run.hlog").write_text(as_hlog(document), encoding="utf-8")
-    (directory / "report.md").write_text(markdown.bench(document), encoding="utf-8")
-    (directory / "report.html").write_text(page.bench(document), encoding="utf-8")
-    (directory / RUN).write_text(as_json(document), encoding="utf-8")
 
 
 def as_json(document: Mapping[str, Any]) -> str:

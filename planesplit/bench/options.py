@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from planesplit.bench import units
+from planesplit.bench.document import PERCENTS
 from planesplit.bench.plan import BenchPlan
+from planesplit.bench.sweep import SweepPlan
 from planesplit.commands.outcome import UsageError
 from planesplit.split.shaping import LinkProfile
 
@@ -54,6 +56,25 @@ def plan(
     if found.profile.jitter_s > found.profile.rtt_s / 2:
         raise UsageError(f"--jitter {jitter} is more than half of --rtt {rtt}, one way's delay")
     return found
+
+
+def sweep_plan(base: BenchPlan, rate: str, steps: int, slo: str, *, find_knee: bool) -> SweepPlan:
+    """Return the plan of a sweep.
+
+    Raises:
+        UsageError: a quantity is not understood or out of bounds; names the option.
+    """
+    try:
+        low, high = units.rate_range(rate)
+        limit = units.limit(slo, (*PERCENTS, "max", "mean")) if slo else None
+    except units.BadQuantity as error:
+        raise UsageError(str(error)) from None
+    if high > MAX_RATE_PER_S or low * base.duration_s < base.streams:
+        raise UsageError(
+            f"--rate '{rate}' is out of bounds: up to {MAX_RATE_PER_S:,.0f}/s, and a line for each "
+            "stream in each step"
+        )
+    return SweepPlan(base, low, high, steps, find_knee, limit)
 
 
 def _within(option: str, parse: units.Parser, text: str, low: float, high: float) -> float:

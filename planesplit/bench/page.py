@@ -27,8 +27,8 @@ td:not(:first-child){font-variant-numeric:tabular-nums}
 .line{fill:none;stroke-width:2.2}.one{stroke:#0b5c96}.two{stroke:#a8490a;stroke-dasharray:7 4}
 .dot.one{fill:#0b5c96}.dot.two{fill:#fff;stroke-dasharray:none;stroke-width:1.6}
 .limit{stroke:#b00020;stroke-dasharray:2 3}.knee{stroke:#1b1f24;stroke-dasharray:10 3 2 3}
-.cell{fill:#08306b}.hop0{fill:#8c959f}.hop1{fill:#0b5c96}.hop2{fill:#d9a441}.hop3{fill:#157f5b}
-.hop4{fill:#7a4fa0}.interval{stroke:#57606a}.dot{stroke:#1b1f24}
+.cell{fill:#08306b}.hop0{fill:#8c959f}.hop1{fill:#0b5c96}.hop2{fill:#8a5a00}.hop3{fill:#157f5b}
+.hop4{fill:#7a4fa0}.inside{font-size:12px;fill:#fff;font-weight:600}.interval{stroke:#57606a}.dot{stroke:#1b1f24}
 .dot.verdict-worse{fill:#b00020}.dot.verdict-better{fill:#0a6b2d}.dot.verdict-none{fill:#fff}
 """
 

@@ -96,7 +96,8 @@ class Bench:
                 return
             label = f"repeat {number + 1} of {self._plan.repeats}: {path.rig.name}"
             turn = await self._turn(path, self._plan.duration_s, label)
-            if turn.received["lines"]:
+            seen = doc.turns_of(self.document, path.rig.name)
+            if turn.received["lines"] and not (turn.stopped and seen):  # else better than nothing
                 self.document["turns"].append(doc.turn_json(path.rig.name, number, turn))
             if path.rig.name == SPLIT:
                 self._followed += follow(turn, path.crossings)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 40
+WIDTH, HEIGHT = 580, 270
 Point = tuple[float, float]
 Scale = Callable[[float], float]  # value -> 0..1
 
@@ -56,12 +57,13 @@ class Chart:
         y: Scale,
         label: str,
         *,
-        width: int = 580,
-        height: int = 270,
+        width: int = WIDTH,
+        height: int = HEIGHT,
         left: int = LEFT,
     ) -> None:
         self._x, self._y, self._label = x, y, label
         self._width, self._height, self._left = width, height, left
+        self._grid: list[str] = []  # behind everything
         self._parts: list[str] = []
 
     def x(self, value: float) -> float:
@@ -77,7 +79,7 @@ class Chart:
         bottom = self._height - BOTTOM
         for value, text in ticks:
             at = self.x(value)
-            self._parts.append(f'<line class="grid" x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" '
+            self._grid.append(f'<line class="grid" x1="{at:.1f}" y1="{TOP}" x2="{at:.1f}" '
                                f'y2="{bottom}"/>')  # fmt: skip
             self.text(at, bottom + 16, text, "middle")
         self.text((self._left + self._width - RIGHT) / 2, self._height - 6, title, "middle", "axis")
@@ -86,7 +88,7 @@ class Chart:
         """Draw the vertical axis."""
         for value, text in ticks:
             at = self.y(value)
-            self._parts.append(f'<line class="grid" x1="{self._left}" y1="{at:.1f}" '
+            self._grid.append(f'<line class="grid" x1="{self._left}" y1="{at:.1f}" '
                                f'x2="{self._width - RIGHT}" y2="{at:.1f}"/>')  # fmt: skip
             self.text(self._left - 6, at + 4, text, "end")
         if title:
@@ -136,9 +138,10 @@ class Chart:
 
     def svg(self) -> str:
         """Return the element."""
+        content = "".join(self._grid + self._parts)
         return (
             f'<svg viewBox="0 0 {self._width} {self._height}" role="img" '
-            f'aria-label="{escape(self._label, quote=True)}">{"".join(self._parts)}</svg>'
+            f'aria-label="{escape(self._label, quote=True)}">{content}</svg>'
         )
 
 

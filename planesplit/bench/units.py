@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 _NUMBER = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z/]*)")
@@ -108,7 +108,7 @@ class Limit:
         return _COMPARE[self.sign](value, self.value)
 
 
-def limit(text: str, metrics: Mapping[str, object]) -> Limit:
+def limit(text: str, metrics: Collection[str]) -> Limit:
     """Parse a bound of a latency, such as p99<50ms.
 
     Raises:
@@ -142,7 +142,7 @@ class Change:
         return _COMPARE[self.sign](share, self.share)
 
 
-def change(text: str, metrics: Mapping[str, object]) -> Change:
+def change(text: str, metrics: Collection[str]) -> Change:
     """Parse a change that is too much, such as p99>+10%.
 
     Raises:
@@ -155,6 +155,6 @@ def change(text: str, metrics: Mapping[str, object]) -> Change:
     return Change(found[1], found[2], float(found[3]) / 100, text)
 
 
-def _known(metric: str, metrics: Mapping[str, object]) -> None:
+def _known(metric: str, metrics: Collection[str]) -> None:
     if metric not in metrics:
         raise BadQuantity(f"metric '{metric}' is none of {', '.join(metrics)}")

@@ -91,8 +91,9 @@ def _notes(document: Mapping[str, Any], turns: Sequence[Mapping[str, Any]]) -> l
     environment, found = document["environment"], []
     if environment.get("busy"):
         found.append("the machine was BUSY (load average above its cores): latencies are its too")
-    if environment.get("steal_s", 0.0) > STOLEN * document["elapsed_s"] * environment["cores"]:
-        found.append(f"the hypervisor took {environment['steal_s']:.1f} s of CPU away")
+    stolen_s = environment.get("steal_s", 0.0)
+    if stolen_s and stolen_s > STOLEN * document["elapsed_s"] * environment["cores"]:
+        found.append(f"the hypervisor took {stolen_s:.1f} s of CPU away")
     for path in (SPLIT, BARE):
         lagging = [
             turn["achieved_per_s"] / turn["offered_per_s"] for turn in turns if turn["path"] == path

@@ -89,6 +89,54 @@ async def run(
 
 
 @bench.command
+async def sweep(
+    *,
+    rate: Annotated[str, Parameter(help="Lines a second: from..to.")] = "500..20000",
+    steps: Annotated[
+        int, Parameter(validator=Number(gte=2, lte=50), help="Rates, equal factors apart.")
+    ] = 6,
+    find_knee: Annotated[
+        bool, Parameter(negative="", help="Look closer where it begins to fail.")
+    ] = False,
+    slo: Annotated[str, Parameter(help="Latency that still is good, e.g. 'p99<50ms'.")] = "",
+    size: Size = "200B",
+    streams: Streams = 16,
+    duration: Annotated[str, Parameter(help="Of each rate.")] = "3s",
+    warmup: Annotated[str, Parameter(help="Of load before each; 0 for none.")] = "0.5s",
+    rtt: Rtt = "0ms",
+    jitter: Jitter = "0ms",
+    bandwidth: Bandwidth = "",
+    output: Directory = None,
+    json: Json = False,
+    html: Html = None,
+    progress: Progress = True,
+) -> int:
+    """Measure rising rates until latency or delivery fails; say what is the highest good one.
+
+    Exits with 0; 1 if no rate was good; 4 if the generator failed before the split did.
+    """
+    from planesplit.bench.command import Outputs
+    from planesplit.bench.options import plan, sweep_plan
+    from planesplit.bench.sweep_command import sweep as command
+    from planesplit.commands.outcome import settle
+
+    async def do() -> int:
+        base = plan(
+            size=size,
+            streams=streams,
+            duration=duration,
+            warmup=warmup,
+            rtt=rtt,
+            jitter=jitter,
+            bandwidth=bandwidth,
+        )
+        outputs = Outputs(output, json, html, progress=progress)
+        return await command(sweep_plan(base, rate, steps, slo, find_knee=find_knee), outputs)
+
+    return await settle(do)
+
+
+@bench.command
 async def compare(
     a: Annotated[Path, Parameter(help="A run's directory or run.json: before.")],
     b: Annotated[Path, Parameter(help="A run's directory or run.json: after.")],

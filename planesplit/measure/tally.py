@@ -9,7 +9,7 @@ from planesplit.measure.histogram import Histogram
 from planesplit.measure.lines import Batch, LinePlan
 
 COLUMNS = 60  # of the heat map: moments of the run
-BANDS_A_DECADE = 5  # its rows, from a microsecond up
+BANDS_A_DECADE = 20  # its rows, from a microsecond up
 US_PER_S = 1e6
 
 
@@ -64,7 +64,7 @@ class Tally:
         self._seen_s = [plan.start_s] * plan.streams
         self._gap_s = 0.0
         self._misplaced = self._early = 0
-        self._last_s = plan.start_s
+        self._first_s, self._last_s = math.inf, plan.start_s
         self._sampled: list[tuple[int, int, float, float]] = []
         self.lines = 0
 
@@ -87,6 +87,7 @@ class Tally:
         self.lines += batch.lines
         self._gap_s = max(self._gap_s, batch.at_s - self._seen_s[stream])
         self._seen_s[stream] = self._last_s = batch.at_s
+        self._first_s = min(self._first_s, batch.at_s)
         for line in range(batch.first, batch.first + batch.lines):
             self._record(stream, line, batch.at_s)
         self._sampled += [
@@ -111,7 +112,7 @@ class Tally:
             "gap_s": self._gap_s,
             "misplaced": self._misplaced,
             "early": self._early,
-            "last_s": self._last_s,
+            "spread_s": max(self._last_s - self._first_s, 0.0),
             "sampled": self._sampled,
         }
 
@@ -127,7 +128,7 @@ class Tally:
 
 
 def band(latency_s: float) -> int:
-    """Return the heat map's row of a latency: 0 from a microsecond, 5 a decade."""
+    """Return the heat map's row of a latency: 0 from a microsecond, 20 a decade."""
     return int(BANDS_A_DECADE * math.log10(max(latency_s * US_PER_S, 1.0)))
 
 
