@@ -60,7 +60,9 @@ def heat(document: Mapping[str, Any], path: str = SPLIT) -> str:
     seconds = [(second / duration_s * COLUMNS, short(second)) for second in nice(duration_s)]
     chart.x_axis(seconds, "seconds of the turn, by intended time")
     step = max(1, (high - low) // 8)
-    chart.y_axis([(row, f"{band_ms(row):.2g}") for row in range(low, high + 1, step)], "ms")
+    chart.y_axis(
+        [(row, short(float(f"{band_ms(row):.2g}"))) for row in range(low, high + 1, step)], "ms"
+    )
     return chart.svg()
 
 
@@ -137,19 +139,21 @@ def comparison(rows: Sequence[Mapping[str, Any]]) -> str:
         "change of each metric",
         width=1180,
         height=60 + 26 * len(shown),
-        left=150,
+        left=190,
     )
     steps = nice(reach, 4)
-    ticks = sorted({-step for step in steps} | set(steps))
-    chart.x_axis([(tick, f"{tick:+g} %") for tick in ticks], "change from A to B")
+    ticks = sorted({-step for step in steps if step} | set(steps))
+    chart.x_axis([(tick, f"{tick:+g} %" if tick else "0") for tick in ticks], "change from A to B")
     for number, row in enumerate(shown):
         at = number + 0.5
-        clamp = [max(-reach, min(reach, end * 100)) for end in row["interval"] or ()]
-        if clamp:
-            chart.line([(clamp[0], at), (clamp[1], at)], "interval")
+        clamped = [max(-reach, min(reach, end * 100)) for end in row["interval"] or ()]
+        if clamped:
+            chart.line([(clamped[0], at), (clamped[1], at)], "interval")
         change = max(-reach, min(reach, row["change"] * 100))
         chart.line([(change, at)], f"verdict-{row['verdict']}", dots=True)
-        chart.text(chart.x(change) + 8, chart.y(at) - 5, row["says"])
+        side, anchor = (8, "start") if change < reach / 2 else (-8, "end")
+        text = f"{row['says']} ({row['change']:+.1%})"
+        chart.text(chart.x(change) + side, chart.y(at) - 5, text, anchor)
     chart.y_axis([(number + 0.5, row["label"]) for number, row in enumerate(shown)], "")
     return chart.svg()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from planesplit.bench import files, page, terminal
+from planesplit.bench import markdown as md
 from planesplit.bench.document import Json, Progress
 from planesplit.bench.plan import BenchPlan, PlanImpossible
 from planesplit.bench.progress import shown

@@ -9,6 +9,7 @@ from planesplit.bench.document import PERCENTS
 from planesplit.bench.stage import BARE, SPLIT
 
 Row = tuple[str, ...]
+TWO_DIGITS_BELOW, ONE_DIGIT_BELOW = 100, 1_000
 LATENCIES = (*PERCENTS, "max")
 LABELS = {SPLIT: "through the split", BARE: "bare link", "added": "the tunnel adds"}
 
@@ -60,11 +61,13 @@ def headline(document: Mapping[str, Any]) -> str:
     )
 
 
-def around(figure: Mapping[str, float], digits: int = 2) -> str:
-    """Return a median with its spread."""
-    return (
-        f"{figure['median']:,.{digits}f} ({figure['low']:,.{digits}f}-{figure['high']:,.{digits}f})"
-    )
+def around(figure: Mapping[str, float], digits: int | None = None) -> str:
+    """Return a median with its spread, with no more digits than they need."""
+    largest = max(map(abs, figure.values()))
+    if digits is None:
+        digits = 2 if largest < TWO_DIGITS_BELOW else 1 if largest < ONE_DIGIT_BELOW else 0
+    low, high = (f"{figure[end]:,.{digits}f}" for end in ("low", "high"))
+    return f"{figure['median']:,.{digits}f} ({low}-{high})"
 
 
 def latency_rows(document: Mapping[str, Any]) -> list[Row]:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from planesplit.bench import report
 
-MIN_COLUMNS = 110  # a pipe has no width of its own
+MIN_COLUMNS = 130  # a pipe has no width of its own
 
 
 def show(document: Mapping[str, Any], console: Console | None = None) -> None:
