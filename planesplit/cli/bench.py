@@ -68,22 +68,11 @@ async def run(
     outputs = Outputs(output, json, html, markdown, csv, progress)
 
     async def do() -> int:
-        return await command(
-            plan(
-                rate=rate,
-                size=size,
-                streams=streams,
-                duration=duration,
-                warmup=warmup,
-                repeat=repeat,
-                rtt=rtt,
-                jitter=jitter,
-                bandwidth=bandwidth,
-                stall=stall,
-                cut=cut,
-            ),
-            outputs,
-        )
+        planned = plan(
+            rate=rate, size=size, streams=streams, duration=duration, warmup=warmup, repeat=repeat,
+            rtt=rtt, jitter=jitter, bandwidth=bandwidth, stall=stall, cut=cut,
+        )  # fmt: skip
+        return await command(planned, outputs)
 
     return await settle(do)
 

@@ -37,6 +37,9 @@ COMMANDS = (
     "revoke",
     "demo",
     "doctor",
+    "bench",
+    "bench sweep",
+    "bench compare",
 )
 
 
