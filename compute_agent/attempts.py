@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -60,12 +61,7 @@ class Attempt:
     @property
     def pod(self) -> str:
         """Name of its pod: readable, and a digest where the readable form is not unique."""
-        plain = f"{self.run}-{self.action}-{self.attempt}"
-        name = re.sub(r"[^a-z0-9-]", "-", plain.lower()).strip("-")
-        if name == plain and len(name) <= MAX_POD_NAME_CHARS:
-            return name
-        digest = hashlib.sha256(plain.encode()).hexdigest()[:8]
-        return f"{name[: MAX_POD_NAME_CHARS - 9]}-{digest}"
+        return _pod_name(f"{self.run}-{self.action}-{self.attempt}")
 
     @property
     def short_pod(self) -> str:
@@ -92,3 +88,12 @@ class Attempt:
             return None
         org, project, domain, run, action, number = values
         return cls(org, project, domain, run, action, int(number))
+
+
+@functools.lru_cache(maxsize=1024)  # every tail asks for its pod at every look
+def _pod_name(plain: str) -> str:
+    name = re.sub(r"[^a-z0-9-]", "-", plain.lower()).strip("-")
+    if name == plain and len(name) <= MAX_POD_NAME_CHARS:
+        return name
+    digest = hashlib.sha256(plain.encode()).hexdigest()[:8]
+    return f"{name[: MAX_POD_NAME_CHARS - 9]}-{digest}"

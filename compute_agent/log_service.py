@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -19,14 +18,13 @@ from compute_agent.logs.filler import Filler
 from compute_agent.logs.history import History, HistoryDown, LogId
 from compute_agent.logs.index import LogUnreadable, OffsetIndex
 from compute_agent.logs.options import BadOption, TailOptions
+from compute_agent.logs.pace import Pace, Ticks
 from compute_agent.logs.settings import HistoryLimits
 from compute_agent.logs.source import Source
 from compute_agent.logs.tail import Tail
 from compute_agent.pods import PodStore
 from compute_agent.settings import LogLimits
 from tunnel.messages.rpc import Context
-
-POLL_GROWTH = 1.5  # of the pause between looks at a log that stays quiet
 
 
 class LogService:
@@ -56,6 +54,7 @@ class LogService:
     ) -> None:
         self._cluster, self._store, self._root = cluster, store, root
         self._index, self._limits, self._now_s = index, limits, now_s
+        self._batching, self._ticks = limits.batching(), Ticks()
         self._history = history
         self._history_limits = history_limits or HistoryLimits()
         self._tails = 0
@@ -72,7 +71,7 @@ class LogService:
             attempt, source = await self._find(attempt, cursor, latest=not request.attempt)
             tail = await self._start(source, options, cursor)
             filler = self._filler(attempt, source)
-            pace = _Pace(self._limits, self._history_limits.poll_s)
+            pace = self._pace()
             with tail:
                 done = False
                 while not done:
@@ -178,6 +177,10 @@ class LogService:
         log = LogId(attempt, source.uid, source.container)
         return Filler(self._history, log, self._history_limits)
 
+    def _pace(self) -> Pace:
+        keepalive_s, poll_s = self._limits.keepalive_s, self._history_limits.poll_s
+        return Pace(self._ticks, self._batching, keepalive_s, poll_s)
+
     def _ended(self, attempt: Attempt, source: Source) -> bool:
         """Whether nothing more will be written."""
         pod = self._store.get(attempt)
@@ -201,43 +204,3 @@ class LogService:
                 return False  # it never ran
         tail.open_end()
         return True
-
-
-class _Pace:
-    """When to send and how long to pause: the first message at once, then in batches."""
-
-    def __init__(self, limits: LogLimits, history_poll_s: float) -> None:
-        self._limits, self._history_poll_s = limits, history_poll_s
-        self._poll_s = limits.poll_min_s
-        self._sent = -math.inf
-
-    def due(self, tail: Tail, *, flush: bool) -> list[tuple[TailLogsResponse, bytes]]:
-        """Return the messages that are to be sent now, each with the cursor behind it.
-
-        A quiet log gets an empty message at once, which opens the answer, and then as keepalive.
-        """
-        limits, now = self._limits, trio.current_time()
-        due = tail.take_full()
-        held = tail.held_bytes
-        rested = now >= self._sent + limits.hold_off_s  # the same sum as in `pause`
-        if held and (flush or rested or held >= limits.batch_bytes):
-            due.append(tail.flush())
-        elif not due and not held and now >= self._sent + limits.keepalive_s:
-            due.append((TailLogsResponse(), tail.cursor()))
-        if due:
-            self._sent = now
-        return due
-
-    async def pause(self, tail: Tail, *, quiet: bool) -> None:
-        """Wait until it makes sense to look again."""
-        if not quiet:
-            self._poll_s = self._limits.poll_min_s
-        if tail.held_bytes:
-            await trio.sleep_until(self._sent + self._limits.hold_off_s)
-        elif quiet and tail.hole is not None:
-            await trio.sleep(self._history_poll_s)
-        elif quiet:
-            await trio.sleep(self._poll_s)
-            self._poll_s = min(self._poll_s * POLL_GROWTH, self._limits.poll_max_s)
-        else:
-            await trio.lowlevel.checkpoint()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 from compute_agent.clickhouse import ClickHouseSettings
 from compute_agent.data_endpoint.settings import DataSettings
 from compute_agent.events.settings import EventSettings
-from compute_agent.logs.settings import HistorySettings
+from compute_agent.logs.settings import POLICIES, Batching, HistorySettings
 from compute_agent.metrics.settings import MetricsLimits
 from compute_agent.objects.settings import ObjectSettings, TaskSettings
 from compute_agent.secrets.settings import SecretSettings
-from tunnel.settings import TunnelSettings, setting
+from tunnel.settings import SettingError, TunnelSettings, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +101,20 @@ class LogLimits:
         high=67_108_864,
         why="most of one unfinished line that is held; beyond it the line is sent in pieces",
     )
-    poll_min_s: float = setting(
-        0.002, low=0.0005, high=0.05, why="a busy log: 2 ms is below the p99 of the path"
+    policy: str = setting(
+        "balanced", why="how lines are batched: `latency`, `balanced` or `bulk`, see `Batching`"
     )
-    poll_max_s: float = setting(
-        0.025, low=0.001, high=0.05, why="a quiet log: 40 looks/s take 0.2 % of a core (measured)"
+    poll_min_s: float | None = setting(
+        None, low=0.0005, high=0.05, why="between looks at a busy log; else the policy's"
     )
-    hold_off_s: float = setting(
-        0.001,
-        low=0.0,
-        high=0.1,
-        why="pause between small batches: 1/3 of the CPU at 10k lines/s",
+    poll_max_s: float | None = setting(
+        None, low=0.001, high=0.05, why="between looks at a quiet log; else the policy's"
     )
-    batch_bytes: int = setting(
-        16_384, low=1_024, high=60_000, why="a batch so large goes at once, without hold-off"
+    hold_off_s: float | None = setting(
+        None, low=0.0, high=0.1, why="pause between small batches; else the policy's"
+    )
+    batch_bytes: int | None = setting(
+        None, low=1_024, high=60_000, why="a batch so large goes at once; else the policy's"
     )
     keepalive_s: float = setting(
         10.0, low=0.1, high=25.0, why="the flyte client gives up after 30 s without a message"
@@ -128,6 +128,18 @@ class LogLimits:
     max_tails: int = setting(
         256, low=1, high=10_000, why="bounds memory: each may hold two lines of line_max_bytes"
     )
+
+    def batching(self) -> Batching:
+        """Return the policy's batching, but for what is set beside it.
+
+        Raises:
+            SettingError: there is no such policy.
+        """
+        if self.policy not in POLICIES:
+            names = ", ".join(POLICIES)
+            raise SettingError(f"setting 'logs.policy' is '{self.policy}'; allowed: {names}")
+        own = {field.name: getattr(self, field.name) for field in fields(Batching)}
+        return replace(POLICIES[self.policy], **{k: v for k, v in own.items() if v is not None})
 
 
 @dataclass(frozen=True, slots=True)

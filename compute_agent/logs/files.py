@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import BinaryIO, Self, cast
 from compute_agent.logs.index import STABLE_TRIES, Listing, LogFile, LogUnreadable, OffsetIndex
 
 HEAD_BYTES = 40  # begins with a timestamp: two files that begin alike are the same
+SETTLED_NS = 50_000_000  # file systems' clocks tick every 1 to 10 ms: a later change shows
+
+_Look = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,14 @@ class LogReader:
     ) -> None:
         self._index, self._container, self._restart = index, container, restart
         self._offset, self._read_bytes = offset, read_bytes
-        self._current = container / f"{restart}.log"
+        self._directory, self._current = str(container), container / f"{restart}.log"
         self._epoch = index.listing(container, restart).epoch
         self._file: LogFile | None = None
         self._head = b""  # of the open file, as it is on disk
         self._was_current = False
         self._source: BinaryIO | None = None
+        self._quiet = False  # nothing to read at the last look
+        self._rest: _Look | None = None  # what files looked like when there was nothing to read
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +98,11 @@ class LogReader:
         """Close the file that is being read."""
         if self._source is not None:
             self._source.close()
-        self._file = self._source = None
+        self._file = self._source = self._rest = None
+
+    def rests(self) -> bool:
+        """Whether all files are as they were when `read` found nothing: two stats tell."""
+        return self._rest is not None and self._look() == self._rest
 
     @property
     def at_last_file(self) -> bool:
@@ -107,11 +117,16 @@ class LogReader:
         """
         if self._file is None:
             return self._next_file()
+        before = self._look() if self._quiet else None
         block = self._block()
+        self._quiet = block is None
         if self._is_truncated():
             return self._reopen(block)
-        if block is not None or self._is_current():
+        if block is not None:
             return block
+        if self._is_current():
+            self._rest = before if _is_settled(before) else None
+            return None
         if not self._is_followed():
             return None  # renamed, but its writer has not opened a new file yet
         block = self._block()  # what was written until the follower had its first byte
@@ -132,6 +147,16 @@ class LogReader:
         block = Block(self._file, self._offset, data)
         self._offset += len(data)
         return block
+
+    def _look(self) -> _Look | None:
+        """Return size and time of the open file, and when a file last came or went."""
+        assert self._source is not None
+        try:
+            directory = os.stat(self._directory)
+        except OSError:
+            return None
+        here = os.fstat(self._source.fileno())
+        return here.st_size, here.st_mtime_ns, directory.st_mtime_ns
 
     def _is_truncated(self) -> bool:
         """Whether the open file was emptied for new content, as `copytruncate` does."""
@@ -193,6 +218,11 @@ class LogReader:
         self._epoch = listing.epoch
         self._offset = listing.files[0].base
         return Gap(None, self._offset, listing.files[0])
+
+
+def _is_settled(look: _Look | None) -> bool:
+    """Whether a change after this look would have another time than the last one before it."""
+    return look is not None and time.time_ns() - max(look[1:]) > SETTLED_NS
 
 
 def _open(file: LogFile, skip: int) -> BinaryIO | None:

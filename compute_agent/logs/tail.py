@@ -30,6 +30,7 @@ class Tail:
         hole: what the files don't have any more, if that is to be read from the log aggregator: it
             must be filled (see `Filler`) before `read` is called again.
         over: whether the log was read to its end there.
+        caught_up: whether the last `read` got all that was written by then.
 
     Args:
         source: whose log.
@@ -60,7 +61,7 @@ class Tail:
         self._reader: LogReader | None = None
         self._follow(restart, place)
         self.hole: Hole | None = None
-        self.over = False
+        self.over = self.caught_up = False
         if place.gap is not None:
             self._begin_behind(place.behind, place.gap)
 
@@ -107,6 +108,8 @@ class Tail:
             LogUnreadable: the files are damaged.
         """
         assert self._reader is not None
+        if self._reader.rests():
+            return False
         item = self._reader.read()
         if item is None:
             later = [r for r in self._index.restarts(self._source.directory) if r > self._restart]
@@ -114,6 +117,7 @@ class Tail:
             item = self._reader.read() if later else None
             if item is None:
                 return self._next_life(later)
+        self.caught_up = isinstance(item, Block) and len(item.data) < self._limits.read_bytes
         self._take(item)
         return True
 

@@ -97,7 +97,7 @@ async def test_first_line_goes_at_once_then_small_batches_pause(world: World, au
         for n in range(50):
             log.write(b"%d" % n)
             await trio.sleep(0.0005)
-    assert call.arrivals[1] - start <= LogLimits().poll_max_s + 1e-9
+    assert call.arrivals[1] - start <= LogLimits().batching().poll_max_s + 1e-9
     pauses = [b - a for a, b in zip(call.arrivals[1:], call.arrivals[2:], strict=False)]
     assert min(pauses) >= 0.001 - 1e-9
 
