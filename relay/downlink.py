@@ -7,6 +7,8 @@ a unit boundary; any other that has begun is cut off inside its chunked framing.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import partial
 
 import trio
 
@@ -17,13 +19,13 @@ from relay.connect_errors import (
     empty_message,
     streaming_type,
 )
-from relay.http1 import Http1
+from relay.http1 import GONE, Http1
 from relay.metrics import Metrics, Reason
 from relay.registry import TunnelStream
 from relay.settings import RelaySettings
 from relay.units import Batch, Units
 from tunnel.errors import Code
-from tunnel.events import Data, End, Reset
+from tunnel.events import Data, End, Event, Reset
 from tunnel.exchange import ResponseHead
 
 BODYLESS = (204, 304)  # RFC 9110, 15.3.5 and 15.4.5: they cannot carry what a stream carries
@@ -48,6 +50,12 @@ class Downlink:
         self._held = 0  # bytes taken from the stream and not released yet
         self.dropped = 0  # bytes that were held for a viewer who left
         self.made_head = False  # whether the head is ours, sent with a keepalive
+        self._batches: Iterator[Batch] = iter(())  # those that the tap could not write
+        self._left: Batch | None = None  # the one of them that it has begun
+        self._failure: Exception | None = None  # what the tap met
+        self._writing = False  # whether `_pass_on` is at it
+        self._holds_units = hold_units
+        self._skipped = False  # whether bytes are missing that were no whole unit
         self.units = Units(
             hold=hold_units,
             max_unit_bytes=settings.max_unit_bytes,
@@ -64,10 +72,14 @@ class Downlink:
         outcome: End | Reset | None = None
         try:
             await self._first_sign(stream)
+            stream.tap(partial(self._pass_on_now, stream))
             while outcome is None:
                 await stream.ready()
                 outcome = await self._pass_on(stream)
         finally:
+            stream.tap(None)
+            self._skipped = self._left is not None and not self._holds_units
+            self._batches, self._left = iter(()), None
             if outcome is None:
                 self.dropped += stream.held
                 stream.reset(Code.CANCELLED)
@@ -100,23 +112,61 @@ class Downlink:
             await answer_error(http, self._streaming, error)
             return True
         streaming = self._head is not None and streaming_type(_type(self._head))
-        if http.torn or not streaming or not self.units.at_boundary:
+        if http.torn or self._skipped or not streaming or not self.units.at_boundary:
             return False
         message = error.as_end_stream()
         await http.write([message], len(message), last=True)
         return True
 
+    def _pass_on_now(self, stream: TunnelStream) -> bool:
+        """Write what has arrived as far as the viewer takes it at once; see Stream.tap."""
+        if self._writing or self._left is not None or self._failure is not None:
+            return False
+        self._batches = self.units.feed(self._take(stream))
+        try:
+            for batch in self._batches:
+                if not batch.plain or not self._http.write_now(batch.parts, batch.size):
+                    self._left = batch
+                    return False
+                self._written(stream, batch)
+        except (ConnectError, *GONE) as error:
+            self._failure = error
+            return False
+        return True
+
     async def _pass_on(self, stream: TunnelStream) -> End | Reset | None:
-        """Write what has arrived. No view of it outlives this call, so a quiet tail holds none."""
+        """Write what `_pass_on_now` could not, and what has arrived meanwhile.
+
+        No view of it outlives this call, so a quiet tail holds none.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._writing = True
+        left, self._left = self._left, None
+        if left is not None:
+            await (self._http.flush() if left.plain else self._write(left))
+            self._written(stream, left)
+        outcome = left.outcome if left is not None else None
+        for batch in self._rest(stream):
+            await self._write(batch)
+            self._written(stream, batch)
+            outcome = batch.outcome
+        self._writing = False
+        return outcome
+
+    def _rest(self, stream: TunnelStream) -> Iterator[Batch]:
+        yield from self._batches
+        yield from self.units.feed(self._take(stream))
+
+    def _take(self, stream: TunnelStream) -> list[Event]:
         events = stream.take()
         self._held += sum(len(event.view) for event in events if isinstance(event, Data))
-        outcome = None
-        for batch in self.units.feed(events):
-            await self._write(batch)
-            stream.release(batch.size)
-            self._held -= batch.size
-            outcome = batch.outcome
-        return outcome
+        return events
+
+    def _written(self, stream: TunnelStream, batch: Batch) -> None:
+        self._metrics.carried(self._row, "down", batch.size)
+        self._held -= batch.size
+        stream.release(batch.size)
 
     async def _first_sign(self, stream: TunnelStream) -> None:
         with trio.move_on_after(self._settings.answer_s):
@@ -131,7 +181,6 @@ class Downlink:
             head = (batch.head.status, batch.head.headers)
         last = isinstance(batch.outcome, End)
         await self._http.write(batch.parts, batch.size, head=head, last=last)
-        self._metrics.carried(self._row, "down", batch.size)
 
     def _take_head(self, head: ResponseHead) -> bool:
         """Check an agent's head; returns whether it is the first, which the viewer gets."""

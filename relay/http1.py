@@ -25,7 +25,7 @@ from relay.metrics import Metrics, Reason
 from relay.settings import RelaySettings
 from tunnel.errors import HandshakeFailed
 from tunnel.exchange import Headers
-from tunnel.gather import send_now, send_rest
+from tunnel.gather import send_now, send_rest, skip
 from tunnel.payload import Buffer
 
 READ_BYTES = 65_536
@@ -63,6 +63,7 @@ class Http1:
         self.close = False
         self.started = self.finished = self.torn = False
         self.written_at = trio.current_time()
+        self._unsent: list[Buffer] = []
 
     # The request.
 
@@ -167,6 +168,32 @@ class Http1:
             await self._send(pieces)
         self.finished = last
 
+    def write_now(self, parts: Sequence[Buffer], size: int) -> bool:
+        """Send a piece of a chunked answer as far as the kernel takes it at once.
+
+        Returns:
+            Whether it took all. If not, `flush` has to follow before anything else is written.
+
+        Raises:
+            trio.BrokenResourceError: the peer has left.
+        """
+        return self._send_now([b"%x\r\n" % size, *parts, b"\r\n"])
+
+    async def flush(self) -> None:
+        """Send what `write_now` has left.
+
+        Raises:
+            Stalled: the peer does not read.
+            trio.BrokenResourceError: the peer has left.
+        """
+        rest, self._unsent = self._unsent, []
+        self.torn = True
+        with trio.move_on_after(self._settings.write_stall_s) as stall:
+            await send_rest(self._stream, rest, 0)
+        if stall.cancelled_caught:
+            raise Stalled
+        self._sent()
+
     async def refuse(self, error: BadRequest) -> None:
         """Tell the peer what is wrong with its request; the connection closes afterwards."""
         self.close = True
@@ -253,13 +280,19 @@ class Http1:
         return f"HTTP/1.1 {status} {phrase}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
     async def _send(self, pieces: list[Buffer]) -> None:
-        self.torn = True
+        if not self._send_now(pieces):
+            await self.flush()
+
+    def _send_now(self, pieces: list[Buffer]) -> bool:
         sent = send_now(self._stream, pieces)
-        if sent < sum(map(len, pieces)):
-            with trio.move_on_after(self._settings.write_stall_s) as stall:
-                await send_rest(self._stream, pieces, sent)
-            if stall.cancelled_caught:
-                raise Stalled
+        self._unsent = skip(pieces, sent)
+        if self._unsent:
+            self.torn = sent > 0
+            return False
+        self._sent()
+        return True
+
+    def _sent(self) -> None:
         self.torn = False
         self.written_at = trio.current_time()
 

@@ -37,6 +37,10 @@ class TunnelStream(Protocol):
         """Return all that has arrived."""
         ...
 
+    def tap(self, tap: Callable[[], bool] | None) -> None:
+        """Have what arrives consumed at once, by `tap`."""
+        ...
+
     @property
     def held(self) -> int:
         """Bytes that have arrived and were not released yet."""

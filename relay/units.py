@@ -26,6 +26,11 @@ class Batch:
     size: int = 0
     outcome: End | Reset | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is payload alone."""
+        return self.head is None and self.outcome is None
+
 
 class Units:
     """Turns events into batches and remembers where a resume may continue.

@@ -142,6 +142,11 @@ class Connection:
         return (self.going or self.peer_going) and not self._streams
 
     @property
+    def over(self) -> bool:
+        """Whether the tunnel is closed, or has to be because nothing is left to do."""
+        return self.phase is Phase.CLOSED or self.idle
+
+    @property
     def granted_bytes(self) -> int:
         """Credit outstanding plus bytes queued, of all streams: never above the documented cap."""
         return self._streams.granted_bytes

@@ -169,10 +169,12 @@ class Session:
     # For Stream and the tasks below.
 
     def flush(self) -> None:
-        """There may be something to send, or what we did has ended the tunnel: wake the writer."""
-        if self._connection.phase is Phase.CLOSED and self._closed is None:
-            self._dispatch(self._connection.lost())
-        self._wake.set()
+        """Wake the writer if there is something to send, or what we did has ended the tunnel."""
+        connection = self._connection
+        if connection.phase is Phase.CLOSED and self._closed is None:
+            self._dispatch(connection.lost())
+        if connection.wants_write or connection.over or self._transport.pending:
+            self._wake.set()
 
     def forget(self, stream: Stream) -> None:
         """The stream delivers nothing more."""
@@ -228,6 +230,7 @@ class Session:
             self.flush()
 
     def _dispatch(self, events: Events) -> None:
+        touched: dict[int, Stream] = {}
         for stream_id, event in events:
             if stream_id == 0:
                 self._on_tunnel_event(event)
@@ -235,6 +238,9 @@ class Session:
                 self._on_opened(stream_id, event)
             elif (stream := self._streams.get(stream_id)) is not None:
                 stream.deliver(event)
+                touched[stream_id] = stream
+        for stream in touched.values():
+            stream.arrived()
 
     def _on_tunnel_event(self, event: object) -> None:
         match event:

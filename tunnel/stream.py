@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -42,26 +43,40 @@ class Stream:
         self._held = 0  # bytes of Data delivered and not released yet
         self._inbox: list[Event] = []
         self._arrived = trio.Event()
+        self._tap: Callable[[], bool] | None = None
+        self._tap_left_some = False
         self._room = trio.Event()
 
     # Receiving.
 
     async def ready(self) -> None:
-        """Wait until `take` returns something.
+        """Wait until `take` returns something, or the tap asks for its consumer.
 
         Raises:
             StreamReset: the stream was reset and all that arrived before has been taken.
         """
-        while not self._inbox:
+        while not self._inbox and not self._tap_left_some:
             self._check()
             if self._arrived.is_set():
                 self._arrived = trio.Event()
             await self._arrived.wait()
+        self._tap_left_some = False
 
     def take(self) -> list[Event]:
         """Return all that has arrived: Head, Data, Mark, End, Reset; nothing after End or Reset."""
         inbox, self._inbox = self._inbox, []
         return inbox
+
+    def tap(self, tap: Callable[[], bool] | None) -> None:
+        """Have what arrives consumed at once, in the task that reads the tunnel.
+
+        A task that is woken for every read costs as much as the bytes it forwards (measured).
+
+        Args:
+            tap: called after each read that brought something; takes what it can without waiting,
+                never raises, and returns whether it is done with that. If not, `ready` returns.
+        """
+        self._tap = tap
 
     @property
     def held(self) -> int:
@@ -156,10 +171,17 @@ class Stream:
             if self._peer_ended:
                 return  # it concerns our own half only
         self._inbox.append(event)
-        self._arrived.set()
         if isinstance(event, End):
             self._peer_ended = True
             self._forget_when_over()
+
+    def arrived(self) -> None:
+        """All events of a read are delivered: have them consumed."""
+        if self._tap is not None:
+            if self._tap():
+                return
+            self._tap_left_some = True
+        self._arrived.set()
 
     def relieve(self) -> None:
         """Frames have left: let a waiting sender look again."""

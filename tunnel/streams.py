@@ -90,6 +90,9 @@ class StreamRecord:
     def pull(self, quantum: int, limit_bytes: int) -> tuple[list[Frame], int]:
         """Take frames of up to about `quantum` bytes off the queue, as far as credit allows.
 
+        A DATA that does not fit any more is left for the next turn, not cut: else the turns would
+        drift against the units, and nearly every unit take two frames.
+
         Returns:
             The frames, each a list of buffers, and their size in bytes.
         """
@@ -98,7 +101,9 @@ class StreamRecord:
         while size < quantum and self.sendable:
             kind, body = self._queue[0]
             if kind is FrameType.DATA:
-                piece = self._piece(body, min(limit_bytes, quantum - size))
+                if size + min(len(body) - self._offset, limit_bytes) > quantum and size:
+                    break
+                piece = self._piece(body, limit_bytes)
                 frames.append([header(kind, self.id), piece])
                 size += len(piece)
             else:

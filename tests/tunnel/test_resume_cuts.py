@@ -25,7 +25,7 @@ from tunnel.session import Session
 from tunnel.stream import Stream
 from tunnel.transport import Transport
 
-LINES = 3_000
+LINES = 4_000
 CUTS = 200
 
 

@@ -85,7 +85,7 @@ def test_control_frames_are_limited() -> None:
 def test_streams_take_turns() -> None:
     scheduler = Scheduler()
     for stream_id in (1, 3, 5):
-        scheduler.ready(writer(stream_id, 4 * QUANTUM_BYTES))
+        scheduler.ready(writer(stream_id, 4 * MAX_DATA_BYTES))
     turns = []
     while scheduler.pending:
         _, touched = scheduler.take(1, MAX_DATA_BYTES)
