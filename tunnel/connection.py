@@ -19,13 +19,11 @@ from tunnel.errors import (
 )
 from tunnel.events import (
     Closed,
-    Data,
     End,
     Established,
     Event,
     Going,
     Head,
-    Mark,
     Opened,
     Reset,
     TokenReceived,
@@ -47,6 +45,7 @@ from tunnel.frames import (
 from tunnel.hello import Hello
 from tunnel.liveness import Liveness
 from tunnel.payload import Buffer, Payload
+from tunnel.payload_frames import payload_event
 from tunnel.scheduler import Scheduler
 from tunnel.settings import TunnelSettings
 from tunnel.stream_state import Half
@@ -173,11 +172,16 @@ class Connection:
         Never raises for what a peer sends: a violation ends the tunnel with GOAWAY and Closed.
         """
         self._liveness.heard(now)
+        streams, limit = self._streams, self.hello.max_frame_bytes
         try:
             for data in frames:
-                if self.phase is Phase.CLOSED:
+                event = payload_event(data, streams, limit) if self.phase is Phase.OPEN else None
+                if event is not None:
+                    self._events.append(event)
+                elif self.phase is Phase.CLOSED:
                     break
-                self._frame(data, now)
+                else:
+                    self._frame(data, now)
         except RemoteError as error:
             self._fail(error.code)
         return self._flush_events()
@@ -377,7 +381,7 @@ class Connection:
             if not self._streams.was_open(stream_id):
                 raise UnknownStream(stream_id)
         elif kind == FrameType.DATA:
-            self._on_data(record, body)
+            self._on_wrong_data(record, body)
         elif kind == FrameType.CREDIT:
             record.credit.grant(U32.unpack(body)[0])
             self._scheduler.ready(record)
@@ -399,15 +403,12 @@ class Connection:
         self._streams.open_peers(stream_id, now).got(FrameType.OPEN)
         self._emit(stream_id, Opened(head, bytes(body[U16.size + size :])))
 
-    def _on_data(self, record: StreamRecord, body: memoryview) -> None:
+    def _on_wrong_data(self, record: StreamRecord, body: memoryview) -> None:
+        """DATA that came the long way: in the wrong state, or without credit."""
         record.got(FrameType.DATA)
-        excess = record.receive.received(len(body))
-        if excess:
-            error = CreditOverrun(record.id, excess)
-            self._scheduler.control(frame(FrameType.RESET, record.id, U16.pack(error.code)))
-            self._on_reset(record, error.code)
-        else:
-            self._emit(record.id, Data(body))
+        error = CreditOverrun(record.id, record.receive.received(len(body)))
+        self._scheduler.control(frame(FrameType.RESET, record.id, U16.pack(error.code)))
+        self._on_reset(record, error.code)
 
     def _on_reset(self, record: StreamRecord, code: Code) -> None:
         self._drop(record)
@@ -415,9 +416,7 @@ class Connection:
 
     def _on_rest(self, kind: int, record: StreamRecord, body: memoryview) -> None:
         record.got(kind)
-        if kind == FrameType.MARK:
-            self._emit(record.id, Mark(bytes(body)))
-        elif kind == FrameType.HEAD:
+        if kind == FrameType.HEAD:
             self._emit(record.id, Head(ResponseHead.decode(body)))
         else:
             self._emit(record.id, End())

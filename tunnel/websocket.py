@@ -30,7 +30,7 @@ from tunnel.streams import Frame
 from tunnel.websocket_codec import Decoder, Read, encode, masks
 
 READ_BYTES = 262_144  # 64 -> 256 KiB reads halve their cost (measured)
-READS_IN_A_ROW = 4  # until the others have their turn; a checkpoint costs as much as 30 KiB
+IN_A_ROW = 4  # reads or writes until the others have their turn (1 MiB)
 BUFFER_BYTES = READ_BYTES + MAX_FRAME_BYTES
 END_OF_HEAD = b"\r\n\r\n"
 TUNNEL_PATH = "/tunnel"
@@ -53,6 +53,24 @@ class _Shared(threading.local):
 _shared = _Shared()
 
 
+class _Turn:
+    """Lets the others run after a few reads or writes: a checkpoint costs as much as 30 KiB."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = IN_A_ROW
+
+    async def over(self) -> None:
+        """One was done: a point to cancel at, and now and then a checkpoint."""
+        self._left -= 1
+        if self._left:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            self._left = IN_A_ROW
+            await trio.lowlevel.checkpoint()
+
+
 class WebSocketTransport:
     """Frames over an open WebSocket. One task receives, one task sends.
 
@@ -68,7 +86,7 @@ class WebSocketTransport:
         self._rest = b""  # the beginning of a frame that has not arrived whole
         self._fragments: list[bytes] = []
         self._replies: list[bytes] = []
-        self._reads_left = 0
+        self._reading, self._writing = _Turn(), _Turn()
 
     @property
     def pending(self) -> bool:
@@ -127,10 +145,7 @@ class WebSocketTransport:
 
     async def _next_from_socket(self, socket: trio.socket.SocketType) -> list[memoryview]:
         """Read into the buffer that all transports share: nobody else runs until it is decoded."""
-        if self._reads_left == 0:
-            await trio.lowlevel.checkpoint()
-            self._reads_left = READS_IN_A_ROW
-        self._reads_left -= 1
+        await self._reading.over()
         view, end = _shared.view, len(self._rest)
         while True:
             view[:end] = self._rest
@@ -138,7 +153,6 @@ class WebSocketTransport:
                 count = os.readv(_descriptor(socket), [view[end:]])
             except BlockingIOError:
                 await _readable(socket)
-                self._reads_left = READS_IN_A_ROW
                 continue
             except OSError:
                 raise TransportClosed("the connection broke") from None
@@ -163,6 +177,7 @@ class WebSocketTransport:
         messages: list[memoryview] = []
         start = 0
         while True:
+            start = self._decoder.plain(data, start, messages)
             what, upto = self._decoder.next(data, start)
             if isinstance(what, bytes):
                 messages.append(memoryview(what))
@@ -182,7 +197,7 @@ class WebSocketTransport:
             if sent < sum(map(len, buffers)):
                 await send_rest(self._stream, buffers, sent)
             else:
-                await trio.lowlevel.checkpoint()
+                await self._writing.over()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             raise TransportClosed("the connection broke") from None
 

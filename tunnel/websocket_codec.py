@@ -32,6 +32,8 @@ LENGTH_16, LENGTH_64 = 126, 127
 OTHER_FRAMES = frozenset((0x00, 0x01, 0x02, 0x80, 0x81, 0x88, 0x89, 0x8A))
 MASK_BYTES = 4
 _U16, _U64 = struct.Struct("!H"), struct.Struct("!Q")
+# Of a frame of 126 to 65,535 bytes: first two bytes, length, key.
+_HEAD, _MASKED_HEAD = struct.Struct("!HH0s"), struct.Struct("!HH4s")
 _SHORT, _LONG = struct.Struct("!BB"), struct.Struct("!BBH")
 
 
@@ -86,7 +88,37 @@ class Decoder:
     def __init__(self, protocol: Protocol, limit_bytes: int = MAX_FRAME_BYTES) -> None:
         self._protocol, self._limit = protocol, limit_bytes
         self._mask_bit = 0 if masks(protocol) else MASKED
+        self._head = _MASKED_HEAD if self._mask_bit else _HEAD
+        first = WHOLE_BINARY << 8 | self._mask_bit
+        self._words = range(first, first + LENGTH_16)  # first two bytes of a short frame
         self._left = 0  # bytes of a frame for the library that are still to come
+
+    def plain(self, data: memoryview, start: int, messages: list[memoryview]) -> int:
+        """Append the plain data frames of ordinary size that stand at `data[start:]`, all in a row.
+
+        Returns:
+            Where they end; `next` tells what is there.
+        """
+        protocol = self._protocol
+        if self._left or protocol.state is not State.OPEN or protocol.current_size is not None:
+            return start
+        masked, long = self._mask_bit != 0, self._words[-1] + 1
+        unpack, head_bytes, end = self._head.unpack_from, self._head.size, len(data)
+        while start + head_bytes <= end:
+            word, size, key = unpack(data, start)
+            body = start + head_bytes
+            if word in self._words:  # no length of its own: what stands there is key or payload
+                body -= _U16.size
+                size, key = word & ~MASKED & 0xFF, data[body - MASK_BYTES : body]
+            elif word != long:
+                break
+            upto = body + size
+            if upto > end or size > self._limit:
+                break
+            piece = data[body:upto]
+            messages.append(memoryview(apply_mask(piece, key) if masked else bytes(piece)))
+            start = upto
+        return start
 
     def next(self, data: memoryview, start: int) -> tuple[Read | bytes, int]:
         """Look at `data[start:]`.

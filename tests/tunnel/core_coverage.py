@@ -10,7 +10,7 @@ import sys
 
 CORE = (
     "capabilities", "connection", "errors", "events", "exchange", "frames", "hello", "liveness",
-    "payload", "scheduler", "stream_state", "stream_table", "streams", "windows",
+    "payload", "payload_frames", "scheduler", "stream_state", "stream_table", "streams", "windows",
 )  # fmt: skip
 
 
