@@ -9,6 +9,8 @@ from typing import Any
 
 import trio
 
+from tunnel.journal import Journal
+
 BLOCK_BYTES = 262_144  # read and sent at once; what a download holds in memory
 DRAIN_BYTES = 1_048_576  # of a refused upload are read, so that its sender gets to see the answer
 DRAIN_S = 1.0
@@ -36,15 +38,6 @@ class Body:
         with trio.move_on_after(DRAIN_S):
             while self._more and left > 0:
                 left -= len((await self()).get("body", b""))
-
-
-async def lifespan(receive: Receive, send: Send) -> None:
-    """Serve the scope `lifespan`: there is nothing to start or stop."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
 
 
 @dataclass(slots=True)
@@ -117,3 +110,31 @@ async def until_disconnected(receive: Receive, scope: trio.CancelScope) -> None:
 
 def _body(data: bytes, *, more: bool) -> dict[str, object]:
     return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+class StoreApp:
+    """Answers HTTP requests by what `_answer` makes of them.
+
+    Args:
+        max_requests: at once; `_free` is below 0 for those beyond.
+        journal: told of our own failures.
+    """
+
+    def __init__(self, max_requests: int, journal: Journal) -> None:
+        self._free, self._journal = max_requests, journal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; it counts as under way until its answer has been taken."""
+        body = Body(receive)
+        self._free -= 1
+        try:
+            answer = await self._answer(scope, body)
+            await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
+        except Exception as problem:
+            self._journal.event("internal_error", kind=type(problem).__name__)
+            raise  # the server answers 500
+        finally:
+            self._free += 1
+
+    async def _answer(self, scope: Scope, body: Body) -> Answer:
+        raise NotImplementedError

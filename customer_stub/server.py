@@ -14,6 +14,7 @@ from typing import Protocol
 
 import trio
 
+from customer_stub.asgi import Receive, Scope, Send
 from customer_stub.settings import TlsFiles
 from tunnel.http.server import HttpServer
 from tunnel.http.settings import HttpLimits
@@ -86,8 +87,20 @@ class Endpoint:
         journal = journal or Journal("customer")
         self.listener.listen(BACKLOG)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
-        server = HttpServer(app, self.limits, self.context, journal, guarded=False)
+        server = HttpServer(http_only(app), self.limits, self.context, journal, guarded=False)
         await server.serve(listener, trio.Event(), task_status=task_status)
+
+
+def http_only(app: App) -> App:
+    """Wrap an application that knows HTTP requests only: WebSockets are refused."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await app(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    return wrapped
 
 
 def bind(settings: Listening) -> Endpoint:

@@ -117,14 +117,7 @@ class CustomerSettings:
         Raises:
             SettingError: TLS or tokens are missing, or `insecure` is asked of a public address.
         """
-        if self.insecure and not _is_loopback(self.host):
-            raise SettingError(
-                f"setting 'host' is '{self.host}'; insecure = true needs a loopback address"
-            )
-        if not self.insecure and self.tls is None:
-            raise SettingError(
-                "setting 'tls' is missing; give [tls] cert_file and key_file, or insecure = true"
-            )
+        check_listener(self.host, self.tls, insecure=self.insecure)
         if not self.insecure and not self.token_file:
             raise SettingError(
                 "setting 'token_file' is missing; name a token file, or set insecure = true"
@@ -135,6 +128,20 @@ class CustomerSettings:
         self.pods.check()
         self.collector.check(self.clickhouse.url)
         return self
+
+
+def check_listener(host: str, tls: TlsFiles | None, *, insecure: bool) -> None:
+    """Refuse a listener in the clear beyond loopback, or one that has no certificate.
+
+    Raises:
+        SettingError: which of them.
+    """
+    if insecure and not _is_loopback(host):
+        raise SettingError(f"setting 'host' is '{host}'; insecure = true needs a loopback address")
+    if not insecure and tls is None:
+        raise SettingError(
+            "setting 'tls' is missing; give [tls] cert_file and key_file, or insecure = true"
+        )
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from customer_stub.asgi import lifespan, until_disconnected
+from customer_stub.asgi import until_disconnected
 from customer_stub.clickhouse import errors
 from customer_stub.clickhouse.answer import Answer, Broken, Header, Send
 from customer_stub.clickhouse.engine import Chunk
@@ -62,12 +62,8 @@ class ClickHouseApp:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-        elif (healthy := _health(scope)) is not None:
+        """Serve one request."""
+        if (healthy := _health(scope)) is not None:
             await _plain(send, 200, healthy)
         elif scope["path"] != "/":
             await _plain(send, 404, b"There is no handle for this path.\n")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
-from customer_stub.settings import TlsFiles
+from customer_stub.settings import TlsFiles, check_listener
 from tunnel.settings import SettingError, setting
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -99,14 +98,7 @@ class ClickHouseSettings:
         Raises:
             SettingError: TLS or users are missing, or `insecure` is asked of a public address.
         """
-        if self.insecure and not _is_loopback(self.host):
-            raise SettingError(
-                f"setting 'host' is '{self.host}'; insecure = true needs a loopback address"
-            )
-        if not self.insecure and self.tls is None:
-            raise SettingError(
-                "setting 'tls' is missing; give [tls] cert_file and key_file, or insecure = true"
-            )
+        check_listener(self.host, self.tls, insecure=self.insecure)
         if not self.users:
             raise SettingError("setting 'users' is empty; give at least one [[users]] table")
         names = [user.name for user in self.users]
@@ -114,10 +106,3 @@ class ClickHouseSettings:
             if not _NAME.fullmatch(name) or names.count(name) > 1:
                 raise SettingError(f"setting 'users': '{name}' is no name, or given twice")
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

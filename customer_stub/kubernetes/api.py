@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import trio
 
+from customer_stub.asgi import until_disconnected
 from customer_stub.kubernetes import status as errors
 from customer_stub.kubernetes.access import Tokens, User
 from customer_stub.kubernetes.collection import Collection
@@ -90,13 +91,8 @@ class KubernetesApp:
         self._watches = _Gate(settings.max_watches)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-        else:
-            await self._http(Request(scope, receive, self._settings), receive, send)
+        """Serve one request."""
+        await self._http(Request(scope, receive, self._settings), receive, send)
 
     async def _http(self, request: Request, receive: Receive, send: Send) -> None:
         try:
@@ -293,7 +289,7 @@ async def _tabled(resource: str, events: AsyncIterator[Json]) -> AsyncIterator[J
 
 async def _while_connected(serve: Callable[[], Awaitable[None]], receive: Receive) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_until_disconnected, receive, nursery.cancel_scope)
+        nursery.start_soon(until_disconnected, receive, nursery.cancel_scope)
         await serve()
         nursery.cancel_scope.cancel()
 
@@ -336,17 +332,3 @@ async def _start(send: Send, code: int, kind: str = JSON) -> None:
 def _body(answer: Any, *, more: bool) -> Json:
     text = json.dumps(answer, separators=(",", ":")).encode() + b"\n"
     return {"type": "http.response.body", "body": text, "more_body": more}
-
-
-async def _until_disconnected(receive: Receive, scope: trio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 
-from customer_stub.asgi import Answer, Body, Receive, Scope, Send, lifespan, send_answer
+from customer_stub.asgi import Answer, Body, Receive, Scope, StoreApp
 from customer_stub.objects.answers import error, xml
 from customer_stub.objects.bulk import delete_objects, read_document
 from customer_stub.objects.cors import Cors
@@ -54,7 +54,7 @@ _HEADERS = {
 _HEADER_FAMILIES = ("x-amz-meta-", "x-amz-checksum-", "x-amz-sdk-")
 
 
-class ObjectsApp:
+class ObjectsApp(StoreApp):
     """Serves S3's path-style API over a store.
 
     Args:
@@ -74,33 +74,11 @@ class ObjectsApp:
         journal: Journal,
         clock: Callable[[], int],
     ) -> None:
+        super().__init__(settings.max_requests, journal)
         self._store, self._identities, self._settings = store, identities, settings
-        self._journal, self._clock = journal, clock
+        self._clock = clock
         self._multipart = Multipart(store, settings)
         self._cors = Cors(settings.cors_origins)
-        self._free = settings.max_requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-        else:
-            await self._http(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; it counts as under way until its answer has been taken."""
-        body = Body(receive)
-        self._free -= 1
-        try:
-            answer = await self._answer(scope, body)
-            await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
-        except Exception as problem:
-            self._journal.event("internal_error", kind=type(problem).__name__)
-            raise  # the server answers 500
-        finally:
-            self._free += 1
 
     async def _answer(self, scope: Scope, body: Body) -> Answer:
         request_id = uuid.uuid4().hex

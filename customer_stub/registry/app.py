@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 import trio
 
-from customer_stub.asgi import Answer, Body, FilePart, Receive, Scope, Send, lifespan, send_answer
+from customer_stub.asgi import Answer, Body, FilePart, Receive, Scope, StoreApp
 from customer_stub.objects.disk import Draft
 from customer_stub.objects.errors import S3Error
 from customer_stub.registry.errors import RegistryError
@@ -68,7 +68,7 @@ class _Request:
         return self._query.get(name, "")
 
 
-class RegistryApp:
+class RegistryApp(StoreApp):
     """Serves `/v2/` over a store.
 
     Args:
@@ -89,11 +89,11 @@ class RegistryApp:
         rows: DirectRows,
         journal: Journal,
     ) -> None:
+        super().__init__(settings.max_requests, journal)
         self._store, self._settings = store, settings
         self._pull, self._push = pull, push
-        self._rows, self._journal = rows, journal
+        self._rows = rows
         self._uploads: dict[str, _Upload] = {}
-        self._free = settings.max_requests
         self._routes: list[tuple[re.Pattern[str], dict[str, Handler]]] = [
             (_MANIFEST, {"GET": self._get_manifest, "PUT": self._put_manifest}),
             (_BLOB, {"GET": self._get_blob}),
@@ -109,28 +109,6 @@ class RegistryApp:
             ),
             (_TAGS, {"GET": self._list_tags}),
         ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope."""
-        if scope["type"] == "lifespan":
-            await lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close"})
-        else:
-            await self._http(scope, receive, send)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; it counts as under way until its answer has been taken."""
-        body = Body(receive)
-        self._free -= 1
-        try:
-            answer = await self._answer(scope, body)
-            await send_answer(answer, receive, send, head=scope["method"] == "HEAD")
-        except Exception as problem:
-            self._journal.event("internal_error", kind=type(problem).__name__)
-            raise  # the server answers 500
-        finally:
-            self._free += 1
 
     async def _answer(self, scope: Scope, body: Body) -> Answer:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from planesplit.measure.access import push_access
 from planesplit.measure.lab import Helper, Lab, MeasureError
 from planesplit.measure.rig import Rig
 from planesplit.measure.subjects import (
-    POLICY,
     SCOPE,
     Load,
     Via,
@@ -24,14 +22,8 @@ from planesplit.measure.subjects import (
     viewer_request,
 )
 from planesplit.measure.unit import ENVELOPE
-from tunnel.capabilities import ASSIGN, PUT_ACCESS, TAIL_LOGS
-from tunnel.messages.planesplit_v1_pb2 import (
-    AccessRequest,
-    Action,
-    AssignRequest,
-    Binding,
-    Container,
-)
+from tunnel.capabilities import ASSIGN, TAIL_LOGS
+from tunnel.messages.planesplit_v1_pb2 import Action, AssignRequest, Container
 
 UP_S = 20.0
 POLL_S = 0.05
@@ -66,7 +58,6 @@ async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
     agent = await lab.start("compute_agent", *_configured(lab, "compute_agent", settings))
     await push_access(relay.ready["control_port"])
     source, sink = await lab.helper("node_log"), await lab.helper("sink")
-    await _push_roles(relay.ready["control_port"])
     for stream in range(load.streams):
         await _assign(relay.ready["control_port"], f"measured-{stream}")
         path = await _log_file(log_root, f"measured-{stream}")
@@ -88,13 +79,6 @@ def _configured(lab: Lab, module: str, settings: Mapping[str, object]) -> tuple[
     file = lab.path(f"{module}.toml")
     file.write_text(tomli_w.dumps(settings), encoding="utf-8")
     return module, "--config", str(file)
-
-
-async def _push_roles(control_port: int) -> None:
-    """Tell the agent, too, who may do what, as the control plane does."""
-    bindings = [Binding(**binding) for binding in POLICY["bindings"]]
-    request = AccessRequest(version=1, jwks=json.dumps({"keys": []}), bindings=bindings)
-    await _call(control_port, PUT_ACCESS, request.SerializeToString())
 
 
 async def _assign(control_port: int, run: str) -> None:
