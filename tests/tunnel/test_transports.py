@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import pytest
 import trio
+from reference_transport import accept_reference, connect_reference
 from trio.testing import memory_stream_pair
 from wires import Contexts, Ends, drained, socket_pair, tls_over, together, websocket_over
 
@@ -14,11 +16,23 @@ from tunnel.frames import MAX_FRAME_BYTES
 from tunnel.memory import memory_transport_pair
 from tunnel.scheduler import joined
 from tunnel.transport import Transport
+from tunnel.websocket import accept_websocket, connect_websocket
 
 BIG = bytes(range(251)) * 261
 
 
-@pytest.fixture(params=["memory", "websocket", "websocket on TCP", "websocket on TLS"])
+KINDS = [
+    "memory",
+    "websocket",
+    "websocket on TCP",
+    "websocket on TLS",
+    "reference",
+    "reference client",
+    "reference server",
+]
+
+
+@pytest.fixture(params=KINDS)
 async def ends(request: pytest.FixtureRequest, contexts: Contexts) -> AsyncIterator[Ends]:
     match request.param:
         case "memory":
@@ -28,12 +42,28 @@ async def ends(request: pytest.FixtureRequest, contexts: Contexts) -> AsyncItera
             made = await websocket_over(*memory_stream_pair())
         case "websocket on TCP":
             made = await websocket_over(*await socket_pair())
+        case "reference":
+            made = await opened(connect_reference, accept_reference)
+        case "reference client":
+            made = await opened(connect_reference, accept_websocket)
+        case "reference server":
+            made = await opened(partial(connect_websocket, host="relay:1"), accept_reference)
         case _:
             made = await websocket_over(*await tls_over(contexts, *await socket_pair()))
     yield made
     for end in made:
         with trio.move_on_after(0.01):  # Close is not sent to an end that does not read
             await end.aclose()
+
+
+Open = Callable[[trio.abc.Stream], Awaitable[Transport]]
+
+
+async def opened(connect: Open, accept: Open) -> Ends:
+    """A WebSocket on TCP whose ends are opened as told."""
+    near, far = await socket_pair()
+    ends: Ends = await together(partial(connect, near), partial(accept, far))
+    return ends
 
 
 async def test_frames_arrive_whole_and_in_order(ends: Ends) -> None:
