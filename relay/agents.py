@@ -76,6 +76,7 @@ class _AgentTunnel:
             hello=side.hello,
             settings=side.tunnel_settings,
             authenticate=self._authenticate,
+            wipes=True,
         )
         try:
             closed = await session.serve(self._handle, task_status=self)

@@ -18,6 +18,7 @@ from relay.registry import TunnelStream
 from relay.resume import ResumableCall
 from tunnel.errors import Code, TunnelError
 from tunnel.events import Reset
+from tunnel.wipe import wipe
 
 
 class Coupler:
@@ -81,11 +82,14 @@ class Coupler:
     async def _resumable(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
         body = await call.http.whole_body(self._core.settings.replay_bytes)
         self._core.metrics.carried(call.capability.row, "up", len(body))
-        nursery.start_soon(self._watch, call)
-        resumable = ResumableCall(
-            call, body, downlink, self._core.registry, self._core.settings, self._core.metrics
-        )
-        await resumable.run()
+        try:
+            nursery.start_soon(self._watch, call)
+            resumable = ResumableCall(
+                call, body, downlink, self._core.registry, self._core.settings, self._core.metrics
+            )
+            await resumable.run()
+        finally:
+            wipe(body)
 
     async def _everywhere(self, call: Call, nursery: trio.Nursery) -> None:
         """To every cluster of the organisation, each once; the request is let go of at the end."""
@@ -100,11 +104,18 @@ class Coupler:
             body = await call.http.whole_body(core.settings.fan_out_request_bytes)
             core.metrics.carried(call.capability.row, "up", len(body))
             nursery.start_soon(self._watch, call)
-            answer = await FanOut(call.head, call.clusters, core.registry, core.settings).run(body)
+            fan_out = FanOut(call.head, call.clusters, core.registry, core.settings)
+            try:
+                answer = await fan_out.run(body)
+            finally:
+                wipe(body)
         finally:
             self._fan_outs.release_on_behalf_of(call)
-        await call.http.answer(200, (("content-type", content_type(call.head)),), answer)
-        core.metrics.carried(call.capability.row, "down", len(answer))
+        try:
+            await call.http.answer(200, (("content-type", content_type(call.head)),), answer)
+            core.metrics.carried(call.capability.row, "down", len(answer))
+        finally:
+            wipe(answer)
 
     async def _direct(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
         """Never kept, never replayed: a write must not happen twice."""

@@ -19,6 +19,7 @@ from relay.settings import RelaySettings
 from tunnel.errors import Code, TunnelError
 from tunnel.events import Data, End, Head, Reset
 from tunnel.exchange import RequestHead, ResponseHead
+from tunnel.wipe import Owned, joined, wipe_all
 
 PROTO, JSON = "application/proto", "application/json"
 READ = "view"  # permission of what only reads
@@ -33,7 +34,7 @@ class _Part:
     cluster: str
     failure: ConnectCode | None = ConnectCode.DEADLINE_EXCEEDED
     head: ResponseHead | None = None
-    body: bytearray = field(default_factory=bytearray)
+    body: list[Owned] = field(default_factory=list)
 
 
 class FanOut:
@@ -63,24 +64,30 @@ class FanOut:
         self._parts = [_Part(name) for name in clusters]
         self._room_bytes = settings.fan_out_answer_bytes
 
-    async def run(self, body: bytes) -> bytes:
-        """Ask everybody and return the answer for all.
+    async def run(self, body: Owned) -> Owned:
+        """Ask everybody and return the answer for all, to be wiped by the caller as `body`.
 
         Raises:
             ConnectError: somebody has failed; the message says how each one fared.
         """
-        with trio.move_on_after(self._settings.fan_out_s):
-            async with trio.open_nursery() as nursery:
-                for part in self._parts:
-                    nursery.start_soon(self._ask, part, body)
-        failures = [part.failure for part in self._parts if part.failure is not None]
-        if failures:
-            raise ConnectError(_worst(failures), Reason.FAN_OUT, self._report())
-        if self._type == JSON:
-            return bytes(self._parts[0].body)
-        return b"".join(part.body for part in self._parts)
+        try:
+            with trio.move_on_after(self._settings.fan_out_s):
+                async with trio.open_nursery() as nursery:
+                    for part in self._parts:
+                        nursery.start_soon(self._ask, part, body)
+            failures = [part.failure for part in self._parts if part.failure is not None]
+            if failures:
+                raise ConnectError(_worst(failures), Reason.FAN_OUT, self._report())
+            return self._together()
+        finally:
+            for part in self._parts:
+                wipe_all(part.body)
 
-    async def _ask(self, part: _Part, body: bytes) -> None:
+    def _together(self) -> Owned:
+        parts = self._parts[:1] if self._type == JSON else self._parts
+        return joined([piece for part in parts for piece in part.body])
+
+    async def _ask(self, part: _Part, body: Owned) -> None:
         scope = replace(self._head.scope, cluster=part.cluster)
         try:
             stream = self._registry.open(replace(self._head, scope=scope))
@@ -93,7 +100,7 @@ class FanOut:
         try:
             with suppress(TunnelError):  # the stream was reset: its events tell how
                 if body:
-                    await stream.send(body)
+                    await stream.send(Owned(body))  # each session wipes what it has sent
                 stream.end()
             part.failure = await self._read(stream, part)
         finally:
@@ -110,7 +117,7 @@ class FanOut:
                         self._room_bytes -= len(event.view)
                         if self._room_bytes < 0:
                             return ConnectCode.RESOURCE_EXHAUSTED
-                        part.body += event.view
+                        part.body.append(Owned(event.view))
                         stream.release(len(event.view))
                     case End():
                         return self._judge(part.head)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 
 import trio
@@ -22,11 +23,14 @@ from relay.http_head import (
     parse_head,
 )
 from relay.metrics import Metrics, Reason
+from relay.read_ahead import ReadAhead
 from relay.settings import RelaySettings
 from tunnel.errors import HandshakeFailed
 from tunnel.exchange import Headers
 from tunnel.gather import send_now, send_rest, skip
+from tunnel.intake import can_read_now, read_into, shared
 from tunnel.payload import Buffer
+from tunnel.wipe import Owned, joined, wipe, wipe_all
 
 READ_BYTES = 65_536
 LINGER_BYTES = 262_144  # what is read and thrown away so that a last error isn't lost to a RST
@@ -55,7 +59,7 @@ class Http1:
     ) -> None:
         self._stream, self._settings = stream, settings
         self._common = (*common, ("cache-control", "no-store"))
-        self._buffer = bytearray()
+        self._buffer = ReadAhead()
         # Bytes of body still to come, -1 while a head is; None: chunked, between chunks.
         self._left: int | None = -1
         self._chunked = False
@@ -81,44 +85,51 @@ class Http1:
             return None
         with trio.move_on_after(self._settings.handshake_s):
             self._left = -1
-            request = parse_head(await self._head(), max_headers=self._settings.max_headers)
+            head = await self._head()
+            try:
+                request = parse_head(head, max_headers=self._settings.max_headers)
+            finally:
+                wipe(head)
             self._begin(request)
             return request
         raise BadRequest(408, Reason.SLOW, "the request head took too long")
 
-    async def body(self) -> bytes:
-        """Return some of the request's body; b"" at its end.
+    async def body(self) -> Owned:
+        """Return some of the request's body, to be wiped by who is done with it; empty at its end.
 
         Raises:
             BadRequest: malformed chunks, or too slow.
             trio.BrokenResourceError: the peer left in the middle of it.
         """
         if self._left == 0:
-            return b""
+            return Owned()
         if self._expects_continue and not self._buffer:
             self._expects_continue = False
             await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
         with trio.move_on_after(self._settings.body_idle_s):
             if self._left is None:
                 await self._begin_chunk()
-            return await self._piece() if self._left else b""
+            return await self._piece() if self._left else Owned()
         raise BadRequest(408, Reason.SLOW, "the request body took too long")
 
-    async def whole_body(self, limit_bytes: int) -> bytes:
-        """Return the request's body.
+    async def whole_body(self, limit_bytes: int) -> Owned:
+        """Return the request's body, to be wiped by the caller.
 
         Raises:
             BadRequest: longer than `limit_bytes`, malformed, or too slow.
         """
-        parts, size = [], 0
-        while part := await self.body():
-            size += len(part)
-            if size > limit_bytes:
-                raise BadRequest(
-                    413, Reason.BODY_TOO_LARGE, f"at most {limit_bytes} bytes of body are accepted"
-                )
-            parts.append(part)
-        return b"".join(parts)
+        parts: list[Owned] = []
+        size = 0
+        try:
+            while part := await self.body():
+                parts.append(part)
+                size += len(part)
+                if size > limit_bytes:
+                    text = f"at most {limit_bytes} bytes of body are accepted"
+                    raise BadRequest(413, Reason.BODY_TOO_LARGE, text)
+            return joined(parts)
+        finally:
+            wipe_all(parts)
 
     @property
     def body_read(self) -> bool:
@@ -135,11 +146,11 @@ class Http1:
 
     # The answer.
 
-    async def answer(self, status: int, headers: Headers = (), body: bytes = b"") -> None:
+    async def answer(self, status: int, headers: Headers = (), body: Buffer = b"") -> None:
         """Send a whole answer."""
         if status not in _BODYLESS:
             headers = (*headers, ("content-length", str(len(body))))
-        await self._send([self._head_bytes(status, headers) + body])
+        await self._send([self._head_bytes(status, headers), body])
         self.finished = True
 
     async def write(
@@ -208,6 +219,11 @@ class Http1:
                 await self._linger()
             await self._stream.aclose()
 
+    def forget(self) -> None:
+        """Wipe what nobody has taken."""
+        self._buffer.clear()
+        shared.wipe()
+
     # Private.
 
     def _begin(self, request: Request) -> None:
@@ -222,48 +238,59 @@ class Http1:
         if isinstance(self._stream, trio.abc.HalfCloseableStream):
             await self._stream.send_eof()
         left = LINGER_BYTES
-        while left > 0 and (data := await self._stream.receive_some(READ_BYTES)):
-            left -= len(data)
+        with suppress(*GONE):
+            while left > 0:
+                await self._fill()
+                left -= len(self._buffer)
+                self._buffer.clear()
 
     async def _fill(self) -> None:
-        data = await self._stream.receive_some(READ_BYTES)
-        if not data:
+        if can_read_now(self._stream):
+            await trio.lowlevel.checkpoint()
+            count = await read_into(self._stream, limit=READ_BYTES)
+            self._buffer.put(shared.view[:count])
+            shared.wipe()
+        else:
+            data = await self._stream.receive_some(READ_BYTES)
+            count = len(data)
+            self._buffer.put(memoryview(data))
+            wipe(data)
+        if not count:
             raise trio.BrokenResourceError("the peer has left")
-        self._buffer += data
 
-    async def _head(self) -> bytes:
+    async def _head(self) -> Owned:
         limit = self._settings.max_head_bytes
-        while (end := self._buffer.find(END_OF_HEAD, 0, limit)) < 0:
-            check_start(self._buffer)
+        while (end := self._buffer.find(END_OF_HEAD, limit)) < 0:
+            check_start(self._buffer.view)
             if len(self._buffer) >= limit:
                 raise BadRequest(
                     431, Reason.HEAD_TOO_LARGE, f"at most {limit} bytes of head are accepted"
                 )
             await self._fill()
-        return self._take(end + len(END_OF_HEAD))
+        return self._buffer.take(end + len(END_OF_HEAD))
 
-    def _take(self, count: int) -> bytes:
-        data = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return data
-
-    async def _line(self) -> bytes:
-        while (end := self._buffer.find(b"\r\n", 0, MAX_CHUNK_LINE_BYTES)) < 0:
-            if len(self._buffer) >= MAX_CHUNK_LINE_BYTES or b"\n" in self._buffer:
+    async def _line(self) -> Owned:
+        while (end := self._buffer.find(b"\r\n", MAX_CHUNK_LINE_BYTES)) < 0:
+            if (
+                len(self._buffer) >= MAX_CHUNK_LINE_BYTES
+                or self._buffer.find(b"\n", MAX_CHUNK_LINE_BYTES) >= 0
+            ):
                 raise BadRequest(400, Reason.SMUGGLING, "a chunk begins with its size alone")
             await self._fill()
-        return self._take(end + 2)[:-2]
+        line = self._buffer.take(end)
+        self._buffer.take(2)
+        return line
 
     async def _begin_chunk(self) -> None:
         self._left = chunk_size(await self._line())
         if self._left == 0 and await self._line():
             raise BadRequest(400, Reason.SMUGGLING, "trailers are not accepted")
 
-    async def _piece(self) -> bytes:
+    async def _piece(self) -> Owned:
         assert self._left
         if not self._buffer:
             await self._fill()
-        data = self._take(min(self._left, len(self._buffer)))
+        data = self._buffer.take(self._left)
         self._left -= len(data)
         if self._left == 0 and self._chunked:
             if await self._line():
@@ -320,6 +347,7 @@ async def serve(
     except (*GONE, Stalled):
         pass
     finally:
+        http.forget()
         await trio.aclose_forcefully(stream)
 
 

@@ -7,12 +7,15 @@ row disagree about where a request ends (RFC 9112, 11.2), so each is refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import h11
 
 from relay.metrics import Reason
 from tunnel.exchange import Headers
+from tunnel.payload import Buffer
+from tunnel.wipe import wipe_all
 
 END_OF_HEAD = b"\r\n\r\n"
 MAX_TARGET_BYTES = 2_048
@@ -60,7 +63,7 @@ class Request:
         return next((v for n, v in self.headers if n == name), default)
 
 
-def check_start(data: bytes | bytearray) -> None:
+def check_start(data: Buffer) -> None:
     """Refuse early what cannot become a head, so that garbage needn't wait for a deadline.
 
     Raises:
@@ -72,17 +75,21 @@ def check_start(data: bytes | bytearray) -> None:
         raise BadRequest(400, Reason.SMUGGLING, "lines end in CRLF only")
 
 
-def parse_head(data: bytes, *, max_headers: int) -> Request:
+def parse_head(data: bytes | bytearray, *, max_headers: int) -> Request:
     """Parse a complete head, CRLF CRLF included.
 
     Raises:
         BadRequest: malformed, ambiguous, or not HTTP/1.1 in origin form.
     """
     check_start(data)
-    _check_lines(data.split(b"\r\n")[1:-2], max_headers)
+    lines = data.split(b"\r\n")
+    try:
+        _check_lines(lines[1:-2], max_headers)
+    finally:
+        wipe_all(lines)
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=len(data))
     try:
-        connection.receive_data(data)
+        connection.receive_data(data)  # type: ignore[arg-type]  # it takes any buffer
         event = connection.next_event()
     except h11.RemoteProtocolError as error:
         status = error.error_status_hint
@@ -92,7 +99,7 @@ def parse_head(data: bytes, *, max_headers: int) -> Request:
     return _checked(event)
 
 
-def _check_lines(lines: list[bytes], max_headers: int) -> None:
+def _check_lines(lines: Sequence[bytes | bytearray], max_headers: int) -> None:
     if len(lines) > max_headers:
         raise BadRequest(431, Reason.HEAD_TOO_LARGE, f"at most {max_headers} headers are accepted")
     if any(line[:1] in (b" ", b"\t") for line in lines):

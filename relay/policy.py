@@ -57,7 +57,7 @@ class Policy:
     revoked: dict[str, float]
 
     @classmethod
-    def from_json(cls, body: bytes) -> Policy:
+    def from_json(cls, body: bytes | bytearray) -> Policy:
         """Parse a push.
 
         Raises:

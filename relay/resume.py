@@ -19,6 +19,7 @@ from relay.settings import RelaySettings
 from tunnel.errors import Code, TunnelError
 from tunnel.events import End, Reset
 from tunnel.exchange import RequestHead
+from tunnel.wipe import Owned
 
 # A tunnel that ended, or an agent that leaves in order: its successor takes over.
 RESUME_CODES = frozenset({Code.TUNNEL_LOST, Code.DRAINING, Code.REPLACED})
@@ -29,7 +30,7 @@ class ResumableCall:
 
     Args:
         call: what was asked.
-        body: the whole request, kept for replay.
+        body: the whole request, kept for replay; the caller wipes it.
         downlink: towards the viewer.
         registry: where tunnels are found.
         settings, metrics: the relay's.
@@ -38,7 +39,7 @@ class ResumableCall:
     def __init__(
         self,
         call: Call,
-        body: bytes,
+        body: Owned,
         downlink: Downlink,
         registry: Registry,
         settings: RelaySettings,
@@ -72,7 +73,7 @@ class ResumableCall:
     async def _on(self, stream: TunnelStream) -> End | Reset:
         try:
             if self._body:
-                await stream.send(self._body)
+                await stream.send(Owned(self._body))  # the session wipes what it has sent
             stream.end()
         except TunnelError:
             pass  # the stream was reset: forward tells how

@@ -1,26 +1,48 @@
-"""Sends many buffers in one go, without joining them or awaiting when a plain socket takes them."""
+"""Sends many buffers in one go, without joining them or awaiting when a socket takes them."""
 
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import trio
 
 from tunnel.payload import Buffer
+from tunnel.wipe import wipe
 
 MAX_BUFFERS = 512  # writev takes 1,024 (IOV_MAX); beyond this, small buffers join faster
 
 
+class SendsNow(trio.abc.SendStream):
+    """A stream other than a socket that takes what it can without waiting."""
+
+    @abstractmethod
+    def send_now(self, buffers: Sequence[Buffer]) -> int:
+        """See `send_now`. What it has not taken has to follow, by `send_rest` or by another call.
+
+        Raises:
+            trio.BrokenResourceError, trio.ClosedResourceError: the stream cannot be used.
+        """
+
+    @abstractmethod
+    async def send_rest(self, buffers: Sequence[Buffer]) -> None:
+        """Send it all."""
+
+
 def send_now(stream: trio.abc.SendStream, buffers: Sequence[Buffer]) -> int:
-    """Hand over what a plain socket takes at once; returns the bytes, 0 for any other stream.
+    """Hand over what a socket, or TLS on one, takes at once; returns the bytes.
+
+    Any other stream takes none.
 
     A trio call costs about 15 us over the system call (measured), and mostly the socket has room.
 
     Raises:
         trio.BrokenResourceError: the connection ended.
     """
-    if not isinstance(stream, trio.SocketStream) or len(buffers) > MAX_BUFFERS:
+    if not isinstance(stream, trio.SocketStream):
+        return stream.send_now(buffers) if isinstance(stream, SendsNow) else 0
+    if len(buffers) > MAX_BUFFERS:
         return 0
     descriptor = stream.socket.fileno()
     if descriptor < 0:
@@ -39,10 +61,17 @@ async def send_rest(stream: trio.abc.SendStream, buffers: Sequence[Buffer], sent
     Raises:
         trio.BrokenResourceError: the connection ended.
     """
-    if not isinstance(stream, trio.SocketStream) or len(buffers) > MAX_BUFFERS:
-        await stream.send_all(memoryview(b"".join(buffers))[sent:])
-        return
     rest = skip(buffers, sent)
+    if isinstance(stream, SendsNow):
+        await stream.send_rest(rest)
+        return
+    if not isinstance(stream, trio.SocketStream) or len(buffers) > MAX_BUFFERS:
+        whole = bytearray().join(rest)
+        try:
+            await stream.send_all(whole)
+        finally:
+            wipe(whole)
+        return
     while rest:
         await trio.lowlevel.wait_writable(stream.socket)
         rest = skip(rest, send_now(stream, rest))

@@ -11,18 +11,20 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 
 import trio
 
 from tunnel.connection import Connection, Events, Phase, Role
 from tunnel.errors import AuthRefused, Code, StreamReset, TunnelError
-from tunnel.events import Closed, Established, Going, Opened, TokenReceived
+from tunnel.events import Closed, Data, Established, Going, Opened, TokenReceived
 from tunnel.exchange import RequestHead
 from tunnel.hello import Hello
 from tunnel.payload import Payload
 from tunnel.settings import TunnelSettings
 from tunnel.stream import Stream
 from tunnel.transport import Transport
+from tunnel.wipe import wipe, wipe_owned
 
 Handler = Callable[[Stream], Awaitable[None]]
 Authenticate = Callable[[Hello, Payload], float]
@@ -48,6 +50,8 @@ class Session:
         token: the dialer's token.
         authenticate: the acceptor's judge: returns for how many seconds a token is good, or raises
             AuthRefused.
+        wipes: whether payload is zeroed when it has been consumed or sent; for an end that must not
+            keep any. What is sent has to be Owned, then.
     """
 
     def __init__(
@@ -58,10 +62,11 @@ class Session:
         settings: TunnelSettings,
         token: Payload | None = None,
         authenticate: Authenticate | None = None,
+        wipes: bool = False,
     ) -> None:
         role = Role.DIALER if authenticate is None else Role.ACCEPTOR
         self._transport = transport
-        self.settings = settings
+        self.settings, self.wipes = settings, wipes
         self._connection = Connection(role, hello, settings, now=trio.current_time(), token=token)
         self._authenticate = authenticate
         self._streams: dict[int, Stream] = {}
@@ -189,7 +194,10 @@ class Session:
                 stats = self.stats
                 stats.frames_in += len(frames)
                 stats.bytes_in += sum(map(len, frames))
-                self._dispatch(self._connection.receive(frames, trio.current_time()))
+                events = self._connection.receive(frames, trio.current_time())
+                self._dispatch(events)
+                if self.wipes:
+                    _wipe_rest(frames, events)
                 self.flush()
         except TunnelError:
             self._dispatch(self._connection.lost())
@@ -215,7 +223,11 @@ class Session:
         frames = self._connection.frames_to_send()
         self.stats.frames_out += len(frames)
         self.stats.bytes_out += sum(len(part) for frame in frames for part in frame)
-        await self._transport.send(frames)
+        try:
+            await self._transport.send(frames)
+        finally:
+            if self.wipes:
+                wipe_owned(frame[-1] for frame in frames)
         for stream_id in self._connection.touched:
             stream = self._streams.get(stream_id)
             if stream is not None and stream.has_room:
@@ -267,6 +279,8 @@ class Session:
             self._dispatch(self._connection.refuse(error.code))
         else:
             self._dispatch(self._connection.accept(valid_s, trio.current_time()))
+        finally:
+            wipe(event.token.view)
 
     def _on_opened(self, stream_id: int, event: Opened) -> None:
         assert self._nursery is not None
@@ -279,3 +293,13 @@ class Session:
         with stream.cancelled_by_reset, suppress(StreamReset):
             await self._handler(stream)
         stream.finish()
+
+
+def _wipe_rest(frames: list[memoryview], events: Events) -> None:
+    """Wipe the frames that became no payload of a stream: tokens, and what nobody waits for."""
+    if len(frames) == len(events) and all(map(itemgetter(0), events)):
+        return
+    kept = {id(event.view.obj) for _, event in events if isinstance(event, Data)}
+    for frame in frames:
+        if id(frame.obj) not in kept:
+            wipe(frame)

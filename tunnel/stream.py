@@ -12,6 +12,7 @@ from tunnel.errors import Code, StreamReset
 from tunnel.events import Data, End, Event, Reset
 from tunnel.exchange import RequestHead, ResponseHead
 from tunnel.payload import Buffer
+from tunnel.wipe import Held, wipe
 
 if TYPE_CHECKING:
     from tunnel.session import Session
@@ -41,6 +42,7 @@ class Stream:
         self.reset_code: Code | None = None
         self._ended = self._peer_ended = self._discards = False
         self._held = 0  # bytes of Data delivered and not released yet
+        self._views = Held() if session.wipes else None
         self._inbox: list[Event] = []
         self._arrived = trio.Event()
         self._tap: Callable[[], bool] | None = None
@@ -86,13 +88,16 @@ class Stream:
     def release(self, count: int) -> None:
         """The consumer has disposed of `count` bytes of Data: their credit goes back.
 
-        After `reset` everything counts as released already.
+        After `reset` everything counts as released already. If the session wipes, the bytes are
+        zero afterwards.
 
         Raises:
             LocalError: less was delivered.
         """
         if count and not self._discards:
             self._held -= count
+            if self._views is not None:
+                self._views.release(count)
             self._give_back(count)
 
     # Sending.
@@ -164,8 +169,12 @@ class Stream:
         if isinstance(event, Data):
             if self._discards:
                 self._give_back(len(event.view))
+                if self._views is not None:
+                    wipe(event.view)
                 return
             self._held += len(event.view)
+            if self._views is not None:
+                self._views.add(event.view)
         elif isinstance(event, Reset):
             self._on_reset(event.code)
             if self._peer_ended:
@@ -207,6 +216,8 @@ class Stream:
         """Discard what was not released, and whatever still comes."""
         self._discards = True
         self._inbox = []
+        if self._views is not None:
+            self._views.clear()
         held, self._held = self._held, 0
         self._give_back(held)
 

@@ -9,6 +9,7 @@ from tunnel.frames import MAX_DATA_BYTES, FrameType, header
 from tunnel.payload import Buffer
 from tunnel.stream_state import TRANSITIONS, Half
 from tunnel.windows import ReceiveWindow, SendWindow
+from tunnel.wipe import wipe_owned
 
 Frame = list[Buffer]
 
@@ -82,7 +83,8 @@ class StreamRecord:
         self.receiving = state
 
     def drop(self) -> None:
-        """Forget what waits: the stream was reset."""
+        """Forget what waits: the stream was reset. Of Owned data nothing stays."""
+        wipe_owned(body for _, body in self._queue)
         self._queue.clear()
         self.unsent = self._offset = 0
         self.sending = self.receiving = Half.ENDED

@@ -8,8 +8,6 @@ in `pending` for the writer. permessage-deflate is never offered.
 from __future__ import annotations
 
 import logging
-import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -25,32 +23,19 @@ from websockets.uri import parse_uri
 from tunnel.errors import HandshakeFailed, TransportClosed
 from tunnel.frames import MAX_FRAME_BYTES
 from tunnel.gather import send_now, send_rest
+from tunnel.intake import READ_BYTES, can_read_now, read_into, shared
 from tunnel.payload import Buffer
 from tunnel.streams import Frame
 from tunnel.websocket_codec import Decoder, Read, encode, masks
+from tunnel.wipe import wipe, wipe_all
 
-READ_BYTES = 262_144  # 64 -> 256 KiB reads halve their cost (measured)
 IN_A_ROW = 4  # reads or writes until the others have their turn (1 MiB)
-BUFFER_BYTES = READ_BYTES + MAX_FRAME_BYTES
 END_OF_HEAD = b"\r\n\r\n"
 TUNNEL_PATH = "/tunnel"
 NORMAL, UNSUPPORTED = 1000, 1003  # RFC 6455, 7.4.1
 
 # At DEBUG websockets logs frames and headers: it gets a logger of no level and no handler.
 _SILENT = logging.Logger("tunnel.websocket", level=logging.CRITICAL + 1)
-
-
-class _Shared(threading.local):
-    """One read buffer a thread: used from a read to the decoding after it, never across an await.
-
-    A buffer of its own would cost an idle transport 320 KiB, a relay of 1,000 tunnels 310 MB.
-    """
-
-    def __init__(self) -> None:
-        self.view = memoryview(bytearray(BUFFER_BYTES))
-
-
-_shared = _Shared()
 
 
 class _Turn:
@@ -83,7 +68,7 @@ class WebSocketTransport:
         self._stream, self._protocol = stream, protocol
         self._decoder = Decoder(protocol)
         self._ahead = b""  # what came with the handshake and was not looked at yet
-        self._rest = b""  # the beginning of a frame that has not arrived whole
+        self._rest = bytearray()  # the beginning of a frame that has not arrived whole
         self._fragments: list[bytes] = []
         self._replies: list[bytes] = []
         self._reading, self._writing = _Turn(), _Turn()
@@ -131,34 +116,37 @@ class WebSocketTransport:
             with suppress(TransportClosed):
                 await self._write([*self._replies, *self._protocol.data_to_send()])
         finally:
+            wipe(self._rest)
+            shared.wipe()
             await trio.aclose_forcefully(self._stream)
 
     async def _next(self) -> list[memoryview]:
         """Read once and return the messages that are whole now."""
         if self._ahead:
             data, self._ahead = self._ahead, b""
-        elif isinstance(self._stream, trio.SocketStream):
-            return await self._next_from_socket(self._stream.socket)
+        elif can_read_now(self._stream):
+            return await self._next_shared()
         else:
             data = await self._read_some()
-        return self._decode(memoryview(self._rest + data))
+        whole = memoryview(self._rest + data)
+        wipe(data)
+        try:
+            return self._decode(whole)
+        finally:
+            wipe(whole)
 
-    async def _next_from_socket(self, socket: trio.socket.SocketType) -> list[memoryview]:
+    async def _next_shared(self) -> list[memoryview]:
         """Read into the buffer that all transports share: nobody else runs until it is decoded."""
         await self._reading.over()
-        view, end = _shared.view, len(self._rest)
-        while True:
-            view[:end] = self._rest
-            try:
-                count = os.readv(_descriptor(socket), [view[end:]])
-            except BlockingIOError:
-                await _readable(socket)
-                continue
-            except OSError:
-                raise TransportClosed("the connection broke") from None
-            if not count:
-                raise TransportClosed("the connection ended without Close")
-            return self._decode(view[: end + count])
+        end = len(self._rest)
+        try:
+            count = await read_into(self._stream, end)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            raise TransportClosed("the connection broke") from None
+        if not count:
+            raise TransportClosed("the connection ended without Close")
+        shared.view[:end] = self._rest
+        return self._decode(shared.view[: end + count])
 
     async def _read_some(self) -> bytes:
         try:
@@ -182,13 +170,16 @@ class WebSocketTransport:
             if isinstance(what, bytes):
                 messages.append(memoryview(what))
             elif what is Read.OTHER:
-                self._protocol.receive_data(bytes(data[start:upto]))
+                piece = bytes(data[start:upto])
+                self._protocol.receive_data(piece)
+                wipe(piece)
                 messages += self._collect()
                 self._replies += [reply for reply in self._protocol.data_to_send() if reply]
             else:
                 break
             start = upto
-        self._rest = bytes(data[start:])
+        wipe(self._rest)
+        self._rest = bytearray(data[start:])
         return messages
 
     async def _write(self, buffers: list[Buffer]) -> None:
@@ -216,22 +207,10 @@ class WebSocketTransport:
                 if event.data:  # empty fragments are legal, without end and not limited
                     self._fragments.append(bytes(event.data))
                 if event.fin:
-                    messages.append(memoryview(b"".join(self._fragments)))
+                    messages.append(memoryview(bytearray().join(self._fragments)))
+                    wipe_all(self._fragments)
                     self._fragments = []
         return messages
-
-
-def _descriptor(socket: trio.socket.SocketType) -> int:
-    if (descriptor := socket.fileno()) < 0:
-        raise TransportClosed("the connection was closed")
-    return descriptor
-
-
-async def _readable(socket: trio.socket.SocketType) -> None:
-    try:
-        await trio.lowlevel.wait_readable(socket)
-    except trio.ClosedResourceError:
-        raise TransportClosed("the connection was closed") from None
 
 
 async def connect_websocket(

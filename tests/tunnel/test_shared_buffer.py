@@ -13,10 +13,11 @@ from test_websocket import wire
 from websockets.frames import Opcode
 from wires import socket_pair, together
 
-from tunnel import websocket
+from tunnel import intake
 from tunnel.errors import TransportClosed
 from tunnel.frames import MAX_FRAME_BYTES
-from tunnel.websocket import BUFFER_BYTES, WebSocketTransport, accept_websocket, connect_websocket
+from tunnel.intake import BUFFER_BYTES
+from tunnel.websocket import WebSocketTransport, accept_websocket, connect_websocket
 
 HELD_BYTES = BUFFER_BYTES // 4  # far below a buffer of its own
 
@@ -98,7 +99,7 @@ async def held_by_idle_transports(count: int = 8) -> float:
 
 
 async def test_an_idle_transport_holds_no_read_buffer() -> None:
-    websocket._shared.view  # noqa: B018 made before, so that it is not counted
+    intake.shared.view  # noqa: B018 made before, so that it is not counted
     assert await held_by_idle_transports() < HELD_BYTES
 
 
