@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 FLYTE := .venv-flyte
 READY := $(VENV)/.ready
 FLYTE_READY := $(FLYTE)/.ready
+AUTOBAHN := .venv-autobahn
+AUTOBAHN_TRIED := $(VENV)/.autobahn
 export PLANESPLIT_FLYTE ?= $(CURDIR)/$(FLYTE)/bin/flyte
+export PLANESPLIT_AUTOBAHN ?= $(CURDIR)/$(AUTOBAHN)
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/$(VENV)/hypothesis
 
 .PHONY: help demo test unit integration check lint types contracts coverage perf perf-smoke proto settings lock clean
@@ -22,6 +25,10 @@ $(FLYTE_READY): requirements-flyte.lock tools/venv.sh
 	@PYTHON=$(PYTHON) tools/venv.sh $(FLYTE) requirements-flyte.lock
 	@touch $@
 
+$(AUTOBAHN_TRIED): requirements-autobahn.lock tools/autobahn.sh $(READY)
+	@tools/autobahn.sh $(AUTOBAHN)
+	@touch $@
+
 demo: $(READY)  ## start a whole split and watch data cross it
 	@$(BIN)/planesplit demo
 
@@ -30,7 +37,7 @@ test: unit integration  ## every test, real processes and real peers included
 unit: $(READY)  ## tests without real processes, one worker for each core
 	@$(BIN)/python -m pytest -q -n auto -m "not integration"
 
-integration: $(READY) $(FLYTE_READY)  ## tests with real processes and real peers
+integration: $(READY) $(FLYTE_READY) $(AUTOBAHN_TRIED)  ## tests with real processes and real peers
 	@$(BIN)/python -m pytest -q -m integration
 
 check: lint types contracts coverage  ## lint, types, contracts, unit tests with coverage
@@ -66,4 +73,4 @@ lock: $(READY)  ## write requirements.lock from what .venv holds
 	@$(BIN)/pip freeze --exclude-editable --exclude grpcio-tools --exclude grpcio > requirements.lock
 
 clean:  ## remove the environments and caches
-	rm -rf $(VENV) $(FLYTE) .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) $(FLYTE) $(AUTOBAHN) .mypy_cache .ruff_cache .coverage

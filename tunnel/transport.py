@@ -16,7 +16,7 @@ class Transport(Protocol):
         ...
 
     async def receive(self) -> list[memoryview]:
-        """Wait for frames and return all that are there (at least one), in order.
+        """Wait for frames and return all that are there, in order; none if only `pending` is.
 
         Raises:
             TransportClosed: the connection ended, cleanly or not.

@@ -85,6 +85,8 @@ class WebSocketTransport:
             if self._protocol.state is not State.OPEN and not self._ahead:
                 raise TransportClosed("the WebSocket was closed")
             messages = await self._next()
+            if self._replies and self._protocol.state is State.OPEN:
+                break  # a Pong does not wait for the peer's next message
         return messages
 
     async def send(self, frames: list[Frame]) -> None:

@@ -287,6 +287,15 @@ async def test_the_reader_never_writes() -> None:
     assert bytes(await near.receive_some()) == wire(Opcode.PONG, b"ping", mask=False)
 
 
+async def test_a_pong_does_not_wait_for_the_next_message() -> None:
+    near, transport = await server_end()
+    await near.send_all(wire(Opcode.PING, b"ping"))
+    assert await transport.receive() == []
+    assert transport.pending
+    await transport.send([])
+    assert bytes(await near.receive_some()) == wire(Opcode.PONG, b"ping", mask=False)
+
+
 async def test_a_stream_that_breaks_is_a_closed_transport() -> None:
     near, far = await websocket_pair()
     await trio.aclose_forcefully(near._stream)  # type: ignore[attr-defined]
