@@ -77,6 +77,9 @@ class Backend(Protocol):
     async def restart(self, plane: str) -> None:
         """Start a plane again where it was; one that still runs is killed first."""
 
+    def plant(self, planted: Mapping[str, str]) -> None:
+        """Say which plane is started with which leak from now on; `{}` for none."""
+
     def freeze(self, plane: str) -> None:
         """Let a plane be there and silent, until `thaw`."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +130,14 @@ class Split:
     async def restart(self, plane: str) -> None:
         """Start a plane again, where it was; one that still runs is killed first."""
         await self._planes.restart(plane)
+
+    def plant(self, planted: Mapping[str, str]) -> None:
+        """Say which plane is started with which leak from its next start on; `{}` for none.
+
+        Raises:
+            ValueError: the planes run in this process.
+        """
+        self._planes.plant(planted)
 
     async def stop(self, plane: str) -> int:
         """Stop a plane in order (SIGTERM); return its exit status."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -153,6 +153,15 @@ class InProcess:
         """See Backend."""
         await self.kill(plane)
         await self._start(plane)
+
+    def plant(self, planted: Mapping[str, str]) -> None:
+        """Refuse: a leak is planted into a process of its own.
+
+        Raises:
+            ValueError: always, unless there is nothing to plant.
+        """
+        if planted:
+            raise ValueError("leaks are planted into processes; use mode 'processes'")
 
     def freeze(self, plane: str) -> None:
         """Silence the tunnel.

@@ -77,6 +77,8 @@ class SplitOptions:
         pod_path: directories before PATH of task pods, e.g. where flyte's runtime is installed.
         vendor, customer: where the two sides run.
         settings: per plane, tables that are merged into its configuration.
+        planted: by plane, the leak that is planted into its process: the name of a negative
+            control, or a file; see `planesplit.proof.sabotage`.
     """
 
     mode: Mode = "processes"
@@ -91,6 +93,7 @@ class SplitOptions:
     vendor: Host = field(default_factory=Host)
     customer: Host = field(default_factory=Host)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    planted: Mapping[str, str] = field(default_factory=dict)
     ready_s: float = setting(
         30.0,
         low=0.1,

@@ -6,6 +6,7 @@ import signal
 import ssl
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -32,6 +33,7 @@ from planesplit.split.ring import Ring
 from planesplit.split.site import Site
 from planesplit.tokens import Tokens
 
+PLANTER = "planesplit.proof.sabotage.plant"
 MODULES = {CLICKHOUSE: "customer_stub.clickhouse"}  # of planes that are not named for theirs
 
 
@@ -48,6 +50,7 @@ class Processes:
         self._options, self._files, self._nursery = options, files, nursery
         self.planes: dict[str, PlaneProcess] = {}
         self.journals = {name: Ring() for name in options.planes}
+        self._planted = dict(options.planted)
         self.failure: PlaneFailed | None = None
         self.mounts: dict[str, httpx.AsyncBaseTransport] = {}
         self._ports: dict[str, dict[str, Any]] = {}
@@ -141,6 +144,10 @@ class Processes:
         await self.kill(plane)
         await self._start(plane)
 
+    def plant(self, planted: Mapping[str, str]) -> None:
+        """See Backend."""
+        self._planted = dict(planted)
+
     def freeze(self, plane: str) -> None:
         """SIGSTOP: the process is there and silent."""
         self._named(plane).signal(signal.SIGSTOP)
@@ -185,8 +192,10 @@ class Processes:
         kind, cluster = self._options.kind(name)
         host = self._options.customer if cluster else self._options.vendor
         # -P: the caller's directory may hold a package of the same name.
-        python = [sys.executable, "-P", "-m", MODULES.get(kind, kind), "--config", config]
-        return [*host.command, *python]
+        module = [MODULES.get(kind, kind), "--config", config]
+        if leak := self._planted.get(name):
+            module = [PLANTER, leak, "--", *module]
+        return [*host.command, sys.executable, "-P", "-m", *module]
 
     def _table(self, name: str) -> dict[str, Any]:
         options, files = self._options, self._files

@@ -1,0 +1,1 @@
+"""Proves that payload rests where the white paper says, and nowhere else."""

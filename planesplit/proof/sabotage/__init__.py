@@ -1,0 +1,1 @@
+"""Negative controls: leaks planted into a plane, so that the looking shows that it sees."""

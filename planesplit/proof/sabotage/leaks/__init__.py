@@ -1,0 +1,1 @@
+"""The leaks, by the way that payload takes out."""

@@ -1,0 +1,96 @@
+"""Where payload passes in a plane: the places that leaks tap. Nothing of it is a hook of the plane.
+
+A tap replaces a public method by one that does the same and also hands over a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from planesplit.proof.sabotage.tries import Sink
+
+MIN_BYTES = 16  # what is shorter is an empty message or an end, not payload
+_ROW = "_sabotage_row"
+
+
+def relayed_answers(sink: Sink, *rows: str) -> None:
+    """Hand over the body of every answer that the relay forwards.
+
+    Args:
+        rows: of the white paper; all if none is given.
+    """
+    from relay.http1 import Http1
+
+    _note_rows()
+    write, write_now = Http1.write, Http1.write_now
+
+    def seen(http: Http1, parts: Sequence[Any]) -> None:
+        row = getattr(http, _ROW, "")
+        payload = (
+            b"".join(bytes(part) for part in parts) if row and (row in rows or not rows) else b""
+        )
+        if len(payload) >= MIN_BYTES:
+            sink(payload)
+
+    async def tapped(self: Http1, parts: Sequence[Any], size: int, **options: Any) -> None:
+        seen(self, parts)
+        await write(self, parts, size, **options)
+
+    def tapped_now(self: Http1, parts: Sequence[Any], size: int) -> bool:
+        seen(self, parts)
+        return write_now(self, parts, size)
+
+    _replace(Http1, write=tapped, write_now=tapped_now)
+
+
+def relayed_requests(sink: Sink, *rows: str) -> None:
+    """Hand over the body of every request that the relay forwards, piece by piece."""
+    from relay.http1 import Http1
+
+    _note_rows()
+    body = Http1.body
+
+    async def tapped(self: Http1) -> Any:
+        piece = await body(self)
+        if piece and getattr(self, _ROW, "") in rows:
+            sink(bytes(piece))
+        return piece
+
+    _replace(Http1, body=tapped)
+
+
+def answer_heads(change: Callable[[str, Any], Any]) -> None:
+    """Let `change(row, head)` return the head (status, headers) that the relay answers with."""
+    from relay.http1 import Http1
+
+    _note_rows()
+    write = Http1.write
+
+    async def tapped(self: Http1, parts: Any, size: int, **options: Any) -> None:
+        if options.get("head") is not None:
+            options["head"] = change(getattr(self, _ROW, ""), options["head"])
+        await write(self, parts, size, **options)
+
+    _replace(Http1, write=tapped)
+
+
+def _note_rows() -> None:
+    """Let a connection know whose payload it carries: the call's row of the white paper."""
+    from relay.downlink import Downlink
+
+    if getattr(Downlink.__init__, _ROW, False):
+        return
+    made = Downlink.__init__
+
+    def tapped(self: Downlink, call: Any, *args: Any, **options: Any) -> None:
+        made(self, call, *args, **options)
+        setattr(call.http, _ROW, call.capability.row)
+
+    setattr(tapped, _ROW, True)
+    _replace(Downlink, __init__=tapped)
+
+
+def _replace(kind: type, **methods: Any) -> None:
+    for name, method in methods.items():
+        setattr(kind, name, method)
