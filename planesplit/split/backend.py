@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import httpx
@@ -15,6 +15,7 @@ from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
 
+Listener = Callable[[str, str], None]  # plane, line
 TUNNEL_OPEN = "tunnel_open"  # the agent's journal event
 
 
@@ -24,12 +25,14 @@ class Backend(Protocol):
     Attributes:
         journals: last journal lines by plane; they go on over restarts.
         link: the hop from agent to relay.
+        listeners: told of every line that a plane's process writes, on either stream.
         mounts: transports by URL pattern, for clients of planes that have no sockets.
         failure: the plane that ended unasked, if one did.
     """
 
     journals: dict[str, Ring]
     link: Link
+    listeners: list[Listener]
     failure: PlaneFailed | None
 
     @property

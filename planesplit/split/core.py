@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +23,7 @@ import trio
 from planesplit.delivery import Delivery, WholeLine, compare, sha256
 from planesplit.ready import ClusterAccess, Credentials, Ready, process_started
 from planesplit.residency import Counted, count
-from planesplit.split.backend import Backend
+from planesplit.split.backend import Backend, Listener
 from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
 from planesplit.split.flyte_config import write_flyte_config
@@ -88,6 +95,15 @@ class Split:
     def journal(self, plane: str) -> Ring:
         """Return the last journal lines of a plane; they survive its restarts."""
         return self._planes.journals[plane]
+
+    @contextmanager
+    def hear(self, listener: Listener) -> Iterator[None]:
+        """Have every line that a plane's process writes, on either stream, told to `listener`."""
+        self._planes.listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._planes.listeners.remove(listener)
 
     async def run(
         self,

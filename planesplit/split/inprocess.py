@@ -31,7 +31,7 @@ from customer_stub.settings import CustomerSettings
 from planesplit.pki import CONTROL_URI, agent_uri
 from planesplit.ready import Urls
 from planesplit.split import configs
-from planesplit.split.backend import TUNNEL_OPEN
+from planesplit.split.backend import TUNNEL_OPEN, Listener
 from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
@@ -87,6 +87,7 @@ class InProcess:
         self._objects_app: Any
         self._epoch_s = time.time() - trio.current_time()
         self.journals = {name: Ring() for name in options.planes}
+        self.listeners: list[Listener] = []  # nothing writes here but journals
         self.failure: PlaneFailed | None = None
         self.urls = URLS
         self.link = Link(self._dial_relay)

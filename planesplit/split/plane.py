@@ -45,6 +45,7 @@ class PlaneProcess:
         command: another command line, for tests.
         journal: where its lines go on, when it is not the plane's first life.
         on_exit: called with the plane when it ends without having been asked to.
+        on_line: called with every line of either stream, whole.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class PlaneProcess:
         command: Sequence[str] | None = None,
         journal: Ring | None = None,
         on_exit: Callable[[PlaneProcess], None] = lambda plane: None,
+        on_line: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = name
         self._command = command or (
@@ -65,7 +67,7 @@ class PlaneProcess:
             "--config",
             str(config_file),
         )
-        self._on_exit = on_exit
+        self._on_exit, self._on_line = on_exit, on_line
         self._process: subprocess.Popen[bytes] | None = None
         self._announced = trio.Event()
         self._ended = trio.Event()
@@ -173,6 +175,7 @@ class PlaneProcess:
 
     async def _read_output(self, pipe: IO[bytes]) -> None:
         async for line in _lines(pipe):
+            self._on_line(line)
             record = parse(line)
             if record.get("event") == "ready" and not self.ready:
                 self.ready = record
@@ -180,6 +183,7 @@ class PlaneProcess:
 
     async def _read_journal(self, pipe: IO[bytes], done: trio.Event) -> None:
         async for line in _lines(pipe):
+            self._on_line(line)
             self.journal.append(line)
         done.set()
 

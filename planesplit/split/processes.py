@@ -7,6 +7,7 @@ import ssl
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import trio
 
 from planesplit.ready import Urls
 from planesplit.split import configs
-from planesplit.split.backend import TUNNEL_OPEN
+from planesplit.split.backend import TUNNEL_OPEN, Listener
 from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
@@ -51,6 +52,7 @@ class Processes:
         self.planes: dict[str, PlaneProcess] = {}
         self.journals = {name: Ring() for name in options.planes}
         self._planted = dict(options.planted)
+        self.listeners: list[Listener] = []
         self.failure: PlaneFailed | None = None
         self.mounts: dict[str, httpx.AsyncBaseTransport] = {}
         self._ports: dict[str, dict[str, Any]] = {}
@@ -183,6 +185,7 @@ class Processes:
             command=self._command(name, str(config)),
             journal=self.journals[name],
             on_exit=self._on_exit,
+            on_line=partial(self._on_line, name),
         )
         self.planes[name] = plane
         ready = await plane.start(self._nursery, ready_s=self._options.ready_s)
@@ -237,6 +240,10 @@ class Processes:
                 http, self.urls.control, client, site.secret_file(client), scope=TUNNEL_SCOPE
             )
             await keep_token(tokens, site.agent_token, task_status=task_status)
+
+    def _on_line(self, plane: str, line: str) -> None:
+        for listener in self.listeners:
+            listener(plane, line)
 
     def _on_exit(self, plane: PlaneProcess) -> None:
         reason = f"ended with status {plane.returncode} although nobody asked it to"

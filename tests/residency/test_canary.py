@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planesplit.canary import Canary
+from planesplit.proof.canaries import Canaries
 
 WAYS: dict[str, Callable[[bytes], bytes]] = {
     "plain": lambda s: s,
@@ -31,23 +31,23 @@ WAYS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("way", sorted(WAYS))
 @given(before=st.binary(max_size=40), after=st.binary(max_size=40))
 def test_a_planted_canary_is_found(way: str, before: bytes, after: bytes) -> None:
-    canary = Canary()
+    canary = Canaries()
     text = before.decode("latin-1").encode("ascii", "replace") if way == "utf-16" else before
     leak = WAYS[way](text + canary.make().encode() + (after if way != "utf-16" else b""))
-    assert canary.scan_bytes("leak", leak)
+    assert canary.scan("leak", leak)
 
 
 @given(noise=st.binary(max_size=400))
 def test_noise_is_not_a_find(noise: bytes) -> None:
-    assert Canary().scan_bytes("noise", noise) == []
+    assert Canaries().scan("noise", noise) == []
 
 
 def test_names_of_files_are_scanned(tmp_path: Path) -> None:
-    canary = Canary()
+    canary = Canaries()
     (tmp_path / canary.make()).touch()
     assert [find.encoding for find in canary.scan_tree(tmp_path)] == ["plain"]
 
 
 def test_a_canary_does_not_show_itself() -> None:
-    canary = Canary()
-    assert canary.prefix not in repr(canary)
+    canary = Canaries()
+    assert canary.secret not in repr(canary)

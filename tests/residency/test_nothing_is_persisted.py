@@ -23,9 +23,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from reach import Reach
 
-from planesplit.canary import Canary, Find
 from planesplit.harness import open_portal
 from planesplit.portal import Portal
+from planesplit.proof.canaries import Canaries
+from planesplit.proof.find import Find
 from planesplit.split.core import Split
 from planesplit.split.options import SplitOptions
 from planesplit.tail import Line
@@ -66,7 +67,7 @@ def customers_logs(split: Split) -> Path:
     return Path(split.ready.directory) / "clusters" / "c1" / "logs"
 
 
-async def run_program(split: Split, program: Program, canary: Canary, source: Path) -> None:
+async def run_program(split: Split, program: Program, canary: Canaries, source: Path) -> None:
     """Replay canaries in a pod, tail them under the program's fault, check that they arrived."""
     source.write_text("".join(f"{canary.line(program.width)}\n" for _ in range(program.lines)))
     run = await split.run(replay=source)
@@ -90,7 +91,7 @@ async def _tail(split: Split, run: str, received: list[Line], fault: Fault = "no
                 return
 
 
-async def run_and_look(split: Split, program: Program, canary: Canary) -> list[Find]:
+async def run_and_look(split: Split, program: Program, canary: Canaries) -> list[Find]:
     started_s = time.time() - 1.0
     source = customers_logs(split) / "canaries.txt"
     await run_program(split, program, canary, source)
@@ -102,14 +103,14 @@ async def run_and_look(split: Split, program: Program, canary: Canary) -> list[F
 @settings(max_examples=8, phases=[Phase.generate])  # real processes: shrinking would take minutes
 def test_no_program_leaves_a_trace(running: Session, program: Program) -> None:
     portal, split = running
-    finds = portal.call(run_and_look, split, program, Canary(), timeout_s=60)
+    finds = portal.call(run_and_look, split, program, Canaries(), timeout_s=60)
     assert finds == []
 
 
 def test_the_customers_own_store_does_hold_the_lines(running: Session) -> None:
     """Without this, a scan that reads nothing would pass for a clean one."""
     portal, split = running
-    canary = Canary()
+    canary = Canaries()
     portal.call(run_and_look, split, Program(20, 4, "none"), canary, timeout_s=60)
     assert canary.scan_tree(customers_logs(split))
 
@@ -175,7 +176,7 @@ def leaks() -> Iterator[list[Path]]:
 @pytest.mark.parametrize("name", sorted(PLANTS))
 def test_a_planted_leak_is_found(running: Session, leaks: list[Path], name: str) -> None:
     portal, split = running
-    canary = Canary()
+    canary = Canaries()
     path = PLANTS[name](split, canary.make().encode())
     leaks += [path] if path else []
     finds = portal.call(Reach(split, time.time() - 5.0).look, canary, timeout_s=30)

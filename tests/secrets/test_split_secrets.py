@@ -13,9 +13,9 @@ import trio
 from flyteidl2.core import security_pb2
 from flyteidl2.workflow import run_service_pb2
 
-from planesplit.canary import Canary
 from planesplit.events import Event, open_events
 from planesplit.harness import Harness, open_portal
+from planesplit.proof.canaries import Canaries
 from planesplit.split.core import Split
 from planesplit.split.options import AGENT, SplitOptions
 
@@ -57,7 +57,7 @@ def text_of(split: Harness, run: str) -> str:
 
 
 def test_a_secret_from_the_flyte_cli_into_a_pod(planesplit: Harness, tmp_path: Path) -> None:
-    canary = Canary()
+    canary = Canaries()
     wide, narrow = canary.make(), canary.make()
     name = f"token-{uuid.uuid4().hex[:8]}"
     file = tmp_path / "value"
@@ -90,8 +90,8 @@ def test_a_secret_from_the_flyte_cli_into_a_pod(planesplit: Harness, tmp_path: P
     flyte(planesplit, "delete", "secret", name, *PROJECT)
     assert canary.scan_tree(tmp_path), "the scan finds what is there"
     assert canary.scan_tree(Path(planesplit.ready.directory)) == []
-    assert canary.scan_bytes("journals", planesplit.journals().encode()) == []
-    assert canary.scan_bytes("what the CLI shows", shown.encode()) == []
+    assert canary.scan("journals", planesplit.journals().encode()) == []
+    assert canary.scan("what the CLI shows", shown.encode()) == []
 
 
 def test_a_missing_secret_is_told_as_an_event(planesplit: Harness) -> None:

@@ -1,0 +1,81 @@
+"""Whom the vendor's processes talk to: only known listeners, and no other way out."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import trio
+
+from planesplit.proof import processes
+from planesplit.proof.detectors.base import Detector
+from planesplit.proof.find import Find
+from planesplit.proof.stage import Stage
+from planesplit.split.options import CONTROL, RELAY
+
+LOOK_EVERY_S = 0.05
+
+
+class Sockets(Detector):
+    """Looks 20 times a second at the sockets of the vendor's planes."""
+
+    name = "sockets"
+    blind_to = "a connection or datagram that lasts shorter than 50 ms, and bytes on allowed ones"
+
+    def __init__(self) -> None:
+        self._finds: dict[Find, None] = {}
+        self._listening: dict[int, frozenset[int]] = {}
+        self._seen = 0
+
+    async def arm(self, stage: Stage) -> None:
+        """Begin to look."""
+        self._finds.clear()
+        self._seen = 0
+        self._listening = {}
+        stage.nursery.start_soon(self._watch, stage)
+
+    async def _watch(self, stage: Stage) -> None:
+        while True:
+            self._look_once(stage)
+            await trio.sleep(LOOK_EVERY_S)
+
+    async def look(self, stage: Stage) -> list[Find]:
+        """Look a last time; also who owns the listeners that clients were told of."""
+        self._look_once(stage)
+        urls = stage.split.ready.urls
+        told = ((RELAY, urls.relay), (RELAY, urls.ops), (CONTROL, urls.control))
+        for plane, url in told:
+            if urlsplit(url).port not in self._listening.get(stage.vendor_pids[plane], ()):
+                self._trace(f"clients of {plane} are sent to another process", "listener")
+        self.looked = f"{self._seen} sockets seen"
+        return list(self._finds)
+
+    def _look_once(self, stage: Stage) -> None:
+        pids = stage.vendor_pids
+        relay = pids.get(RELAY, 0)
+        for plane in (RELAY, CONTROL):
+            if plane in pids:
+                allowed = (
+                    self._listening.get(relay, frozenset()) if plane == CONTROL else frozenset()
+                )
+                self._plane(plane, pids[plane], allowed)
+
+    def _plane(self, plane: str, pid: int, may_dial: frozenset[int]) -> None:
+        """Look at one plane: it may listen, accept, and dial nothing but `may_dial`."""
+        found = processes.sockets(pid)
+        self._seen += len(found)
+        listening = frozenset(s.local for s in found if s.state == "listen")
+        if listening:
+            known = self._listening.setdefault(pid, listening)
+            if listening - known:
+                self._trace(f"{plane} listens on a further port", "listener")
+        known = self._listening.get(pid, frozenset())
+        for socket in found:
+            if socket.protocol != "tcp":
+                self._trace(f"{plane} has a {socket.protocol} socket", "socket")
+            elif socket.state == "open" and not {socket.local, socket.remote} & (known | may_dial):
+                self._trace(f"{plane} dialled somebody", "connection")
+        if processes.unix_sockets(pid):
+            self._trace(f"{plane} has a named unix socket", "socket")
+
+    def _trace(self, place: str, what: str) -> None:
+        self._finds[Find(self.name, place, what)] = None

@@ -1,0 +1,52 @@
+"""The whole drive: which part belongs to which rows, all parts at once, then faults."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from planesplit.connect_client import ConnectError
+from planesplit.proof.drive.images import images
+from planesplit.proof.drive.logs import events, logs
+from planesplit.proof.drive.metadata import cluster_state, identity
+from planesplit.proof.drive.objects import objects
+from planesplit.proof.drive.recorder import open_owner
+from planesplit.proof.drive.samples import samples
+from planesplit.proof.drive.secret_values import secret_values
+from planesplit.proof.stage import Stage
+from planesplit.viewer import Viewer
+
+PART_S = 60.0
+Part = Callable[[Stage, Viewer], Awaitable[None]]
+
+PARTS: tuple[tuple[str, frozenset[str], Part], ...] = (
+    ("logs", frozenset({"A1", "A2", "A8"}), logs),
+    ("events", frozenset({"A3", "A8"}), events),
+    ("secrets", frozenset({"A9"}), secret_values),
+    ("metrics", frozenset({"A10"}), samples),
+    ("objects", frozenset({"A4", "A5", "A6", "B"}), objects),
+    ("images", frozenset({"A7"}), images),
+    ("identity", frozenset({"A11"}), identity),
+    ("cluster state", frozenset({"A12"}), cluster_state),
+)
+
+
+async def drive(stage: Stage) -> None:
+    """Push canaries through every part that a wanted row belongs to."""
+    async with open_owner(stage) as viewer, trio.open_nursery() as nursery:
+        for name, rows, part in PARTS:
+            if rows & stage.rows:
+                nursery.start_soon(_run, stage, viewer, name, part)
+
+
+async def _run(stage: Stage, viewer: Viewer, name: str, part: Part) -> None:
+    """Run a part; what fails is noted, so that the others still show what they show."""
+    try:
+        with trio.fail_after(PART_S):
+            await part(stage, viewer)
+    except trio.TooSlowError:
+        stage.failures.append(f"{name}: not done within {PART_S:g} s")
+    except ConnectError as error:
+        stage.failures.append(f"{name}: {error.code}")
+    stage.tell(f"driven: {name}")

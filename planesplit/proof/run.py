@@ -1,0 +1,122 @@
+"""One run of the proof: arm the detectors, drive payload, look everywhere, judge."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from planesplit.proof import environment, verdict
+from planesplit.proof.canaries import Canaries
+from planesplit.proof.detectors import DETECTORS, Detector
+from planesplit.proof.drive.drive import drive
+from planesplit.proof.drive.recorder import STRANGER, STRANGERS_ORG
+from planesplit.proof.find import Find
+from planesplit.proof.options import DetectorProof, Proof, ProofOptions
+from planesplit.proof.stage import Stage
+from planesplit.split.core import Split
+from planesplit.split.directory import merge
+from planesplit.split.options import CUSTOMER, Client, SplitOptions
+
+Tell = Callable[[str], None]
+
+
+async def prove(options: ProofOptions, tell: Tell = lambda text: None) -> Proof:
+    """Start a split, prove, stop it.
+
+    Args:
+        tell: shows progress.
+
+    Raises:
+        BadCanary: the reviewer's value or nonce cannot be used.
+        PlaneFailed: a plane did not come up, or ended unasked.
+    """
+    Canaries(options.canary, options.challenge)  # a wrong value is told before anything starts
+    with tempfile.TemporaryDirectory(prefix="planesplit-proof-") as workshop:
+        split_options = prepared(options.split, Path(workshop))
+        tell(f"starting {', '.join(split_options.planes)}")
+        async with Split(split_options) as split:
+            return await examine(split, options, tell)
+
+
+def prepared(options: SplitOptions, workshop: Path) -> SplitOptions:
+    """Return options for a split that can be examined whole.
+
+    Args:
+        workshop: a directory of the caller's, which outlives the split.
+    """
+    push = workshop / "push-secret"
+    push.write_text(secrets.token_urlsafe(), encoding="utf-8")
+    own: Mapping[str, Any] = {CUSTOMER: {"registry": {"push_secret_file": str(push)}}}
+    provable: dict[str, Any] = {}
+    if "provable" in {field.name for field in dataclasses.fields(SplitOptions)}:
+        provable["provable"] = True
+    return dataclasses.replace(
+        options,
+        clients=(*options.clients, Client(STRANGER, STRANGERS_ORG, "Admin")),
+        settings=merge(own, options.settings),
+        **provable,
+    )
+
+
+async def examine(split: Split, options: ProofOptions, tell: Tell = lambda text: None) -> Proof:
+    """Prove on a running split; may be called again and again, with new canaries each time.
+
+    Args:
+        split: opened with `prepared` options; its tunnels are open.
+        tell: shows progress.
+    """
+    began, started = trio.current_time(), datetime.now(UTC)
+    canaries = Canaries(options.canary, options.challenge)
+    detectors = [made() for made in DETECTORS]
+    with tempfile.TemporaryDirectory(prefix="planesplit-proof-") as workshop, ExitStack() as exits:
+        async with trio.open_nursery() as nursery:
+            stage = Stage(split, canaries, options.rows, Path(workshop), nursery, exits, tell)
+            for detector in detectors:
+                await detector.arm(stage)
+            await drive(stage)
+            finds = await _look(stage, detectors)
+            nursery.cancel_scope.cancel()
+    found = verdict.deviations(stage, [find for each in finds.values() for find in each])
+    return Proof(
+        rows=verdict.table(stage, [f for each in finds.values() for f in each], found),
+        detectors=tuple(
+            DetectorProof(d.name, d.looked, tuple(finds[d.name]), d.blind_to) for d in detectors
+        ),
+        seal=await environment.seal(split),
+        environment=environment.describe(split, options),
+        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        seconds=round(trio.current_time() - began, 1),
+        deviations=tuple(found),
+        canaries=_named(canaries),
+        blind_spots=environment.BLIND_SPOTS,
+        not_shown=environment.NOT_SHOWN,
+    )
+
+
+async def _look(stage: Stage, detectors: list[Detector]) -> dict[str, list[Find]]:
+    finds: dict[str, list[Find]] = {}
+    for detector in detectors:
+        began = time.monotonic()
+        found = await detector.look(stage)
+        found += [find for find in stage.finds if find.detector == detector.name]
+        finds[detector.name] = list(dict.fromkeys(found))
+        stage.tell(f"{detector.name}: {detector.looked} ({time.monotonic() - began:.1f} s)")
+    return finds
+
+
+def _named(canaries: Canaries) -> dict[str, str]:
+    return {
+        "sha256": canaries.digest(),
+        "salt": canaries.salt.hex(),
+        "challenge": canaries.challenge,
+        "chosen_by_reviewer": "yes" if canaries.text else "no",
+    }
