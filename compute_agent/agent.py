@@ -20,6 +20,7 @@ from compute_agent.informer import keep_store
 from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
+from compute_agent.logs.watcher import Watcher
 from compute_agent.objects.objects import Objects
 from compute_agent.pods import Cluster, PodStore
 from compute_agent.reachable import checks
@@ -121,6 +122,7 @@ class Agent:
         logs = settings.logs
         root = Path(settings.log_root)
         self._index = OffsetIndex(root, state, logs.files_kept, logs.line_max_bytes)
+        self._watcher = Watcher(logs.max_watches, journal.event)
         self.rows = RowCounts()
         self.access = Access(settings.org, insecure=settings.tls is None, now_s=now_s)
         self._feeds = _feeds(settings, sources, self.store)
@@ -158,6 +160,7 @@ class Agent:
             sources.api,
             self._feeds,
             journal,
+            self._watcher,
         )
         return Capabilities(
             settings.org,
@@ -193,6 +196,7 @@ class Agent:
             limits = self._settings.kubernetes
             nursery.start_soon(keep_store, self._sources.cluster, self.store, limits, self._journal)
             nursery.start_soon(self._keep_index)
+            nursery.start_soon(self._watcher.run)
             if self._sources.objects is not None:
                 nursery.start_soon(self._sources.objects.copies.run)
             if self._feeds is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
@@ -14,6 +15,7 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest, TailLogsR
 from compute_agent.attempts import Attempt, BadName
 from compute_agent.exchange import check_scope, current_exchange
 from compute_agent.logs.cursor import BadCursor, Cursor
+from compute_agent.logs.feed import Feed, FellBehind, Follower
 from compute_agent.logs.filler import Filler
 from compute_agent.logs.history import History, HistoryDown, LogId
 from compute_agent.logs.index import LogUnreadable, OffsetIndex
@@ -22,9 +24,10 @@ from compute_agent.logs.pace import Pace, Ticks
 from compute_agent.logs.settings import HistoryLimits
 from compute_agent.logs.source import Source
 from compute_agent.logs.tail import Tail
-from compute_agent.pods import PodStore
+from compute_agent.logs.watcher import Watch, Watcher
+from compute_agent.pods import Change, PodStore
 from compute_agent.settings import LogLimits
-from tunnel.messages.rpc import Context
+from tunnel.messages.rpc import Context, Prepared
 
 
 class LogService:
@@ -39,6 +42,7 @@ class LogService:
         now_s: wall clock, seconds since the epoch.
         history: where logs are when their files are gone; None: they are gone.
         history_limits: bounds of reading from there.
+        watcher: wakes tails when their files change; None: they look every now and then.
     """
 
     def __init__(
@@ -51,17 +55,21 @@ class LogService:
         now_s: Callable[[], float] = time.time,
         history: History | None = None,
         history_limits: HistoryLimits | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self._cluster, self._store, self._root = cluster, store, root
         self._index, self._limits, self._now_s = index, limits, now_s
         self._batching, self._ticks = limits.batching(), Ticks()
         self._history = history
         self._history_limits = history_limits or HistoryLimits()
+        self._watcher = watcher or Watcher(0)
+        self._feeds: dict[Source, Feed] = {}
         self._tails = 0
+        store.listen(self._wake)
 
     async def tail_logs(
         self, request: TailLogsRequest, _ctx: Context
-    ) -> AsyncIterator[TailLogsResponse]:
+    ) -> AsyncIterator[Prepared[TailLogsResponse]]:
         """Send an attempt's lines until it has ended and all of them are sent."""
         if self._tails >= self._limits.max_tails:
             raise ConnectError(Code.RESOURCE_EXHAUSTED, f"{self._tails} tails are open already")
@@ -69,25 +77,20 @@ class LogService:
         try:
             attempt, options, cursor = self._understand(request)
             attempt, source = await self._find(attempt, cursor, latest=not request.attempt)
-            tail = await self._start(source, options, cursor)
-            filler = self._filler(attempt, source)
-            pace = self._pace()
-            with tail:
-                done = False
-                while not done:
-                    ended = not options.follow or self._ended(attempt, source)
-                    if tail.hole is not None and filler is not None:
-                        quiet, done = not await filler.step(tail), tail.over
-                    elif quiet := not tail.read():
-                        done = ended and not await self._goes_on(attempt, source, tail)
-                        quiet = quiet and tail.hole is None
-                    if done:
-                        tail.finish()
-                    for message, mark in pace.due(tail, flush=done):
-                        yield message
-                        current_exchange.get().mark(mark)  # the message is on its way
-                    if not done:
-                        await pace.pause(tail, quiet=quiet)
+            log = _Log(self, attempt, source, follow=options.follow)
+            feeds = self._feeds if options.follow else None
+            while True:
+                follower = Follower(feeds, await self._feed(log, options, cursor))
+                try:
+                    while units := await follower.units():
+                        for unit in units:
+                            yield unit.message
+                            current_exchange.get().mark(unit.mark)  # the message is on its way
+                    return
+                except FellBehind:
+                    cursor = Cursor.decode(follower.mark)
+                finally:
+                    follower.close()
         except LogUnreadable as error:
             raise ConnectError(Code.DATA_LOSS, str(error)) from None
         except HistoryDown:
@@ -166,31 +169,36 @@ class LogService:
         directory = self._root / f"{namespace}_{pod}_{uid}" / container
         return Source(self._cluster, namespace, pod, container, uid, attempt.short_pod, directory)
 
-    async def _start(self, source: Source, options: TailOptions, cursor: Cursor | None) -> Tail:
-        history = self._history is not None
-        arguments = source, self._index, self._limits, options, cursor
-        return await Tail.start(*arguments, history=history)
+    async def _feed(self, log: _Log, options: TailOptions, cursor: Cursor | None) -> Feed:
+        """Begin to read a log at the place that a viewer wants."""
+        source, limits, history = log.source, self._limits, self._history is not None
+        tail = await Tail.start(source, self._index, limits, options, cursor, history=history)
+        watch = Watch(self._watcher, source.directory)
+        pace = Pace(
+            self._ticks, self._batching, limits.keepalive_s, self._history_limits.poll_s, watch
+        )
+        return Feed(source, tail, log, pace, watch, self._filler(log), limits.shared_bytes)
 
-    def _filler(self, attempt: Attempt, source: Source) -> Filler | None:
+    def _filler(self, log: _Log) -> Filler | None:
         if self._history is None:
             return None
-        log = LogId(attempt, source.uid, source.container)
-        return Filler(self._history, log, self._history_limits)
+        name = LogId(log.attempt, log.source.uid, log.source.container)
+        return Filler(self._history, name, self._history_limits)
 
-    def _pace(self) -> Pace:
-        keepalive_s, poll_s = self._limits.keepalive_s, self._history_limits.poll_s
-        return Pace(self._ticks, self._batching, keepalive_s, poll_s)
+    def _wake(self, change: Change) -> None:
+        """Have a pod's tails look: it may have ended."""
+        self._watcher.wake(f"{change.pod.namespace}_{change.pod.name}_")
 
-    def _ended(self, attempt: Attempt, source: Source) -> bool:
+    def ended(self, attempt: Attempt, source: Source) -> bool:
         """Whether nothing more will be written."""
         pod = self._store.get(attempt)
         if pod is None:
             return self._store.synced
         return pod.ended or pod.uid != source.uid
 
-    async def _goes_on(self, attempt: Attempt, source: Source, tail: Tail) -> bool:
+    async def goes_on(self, attempt: Attempt, source: Source, tail: Tail) -> bool:
         """Whether a log that ended on the node goes on in the aggregator: its files are gone."""
-        if not self._ended(attempt, source) or not tail.vanished():
+        if not self.ended(attempt, source) or not tail.vanished():
             return False
         pod = self._store.get(attempt)
         if self._history is None:
@@ -204,3 +212,25 @@ class LogService:
                 return False  # it never ran
         tail.open_end()
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Log:
+    """The log of one attempt, as a feed sees it.
+
+    Args:
+        service: that knows the pods.
+        attempt, source: whose log.
+        follow: whether to go on until the attempt has ended.
+    """
+
+    service: LogService
+    attempt: Attempt
+    source: Source
+    follow: bool
+
+    def ended(self) -> bool:
+        return not self.follow or self.service.ended(self.attempt, self.source)
+
+    def goes_on(self, tail: Tail) -> Awaitable[bool]:
+        return self.service.goes_on(self.attempt, self.source, tail)

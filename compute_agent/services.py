@@ -21,6 +21,7 @@ from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.log_service import LogService
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
+from compute_agent.logs.watcher import Watcher
 from compute_agent.metrics.running import ClickHouseEngine
 from compute_agent.metrics.service import MetricsService
 from compute_agent.objects.objects import Objects
@@ -66,6 +67,7 @@ class Parts:
         api: the Kubernetes API, for what is no pod; None if there is none.
         feeds: events of pods; None if there is no API.
         journal: told what was done to which secret.
+        watcher: wakes tails.
     """
 
     settings: AgentSettings
@@ -80,6 +82,7 @@ class Parts:
     api: KubernetesApi | None = None
     feeds: Feeds | None = None
     journal: Journal | None = None
+    watcher: Watcher | None = None
 
 
 def services(parts: Parts) -> list[Service]:
@@ -94,6 +97,7 @@ def services(parts: Parts) -> list[Service]:
         parts.now_s,
         parts.history,
         settings.history.limits,
+        parts.watcher,
     )
     objects = ObjectService(parts.objects)
     staging = Staging(parts.objects, settings.logs.container, settings.tasks.control_endpoint)

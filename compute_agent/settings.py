@@ -125,6 +125,18 @@ class LogLimits:
     index_interval_s: float = setting(
         0.5, low=0.1, high=60.0, why="kubelet looks at sizes every 10 s: no rotation is missed"
     )
+    max_watches: int = setting(
+        256,
+        low=0,
+        high=10_000,
+        why="directories watched by inotify; a user has 8,192 on small nodes. 0: files are polled",
+    )
+    shared_bytes: int = setting(
+        1_048_576,
+        low=65_536,
+        high=67_108_864,
+        why="kept of a log for those behind the first of its viewers: 16 units, 5 ms of 1 Gbit/s",
+    )
     max_tails: int = setting(
         256, low=1, high=10_000, why="bounds memory: each may hold two lines of line_max_bytes"
     )

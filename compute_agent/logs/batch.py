@@ -43,6 +43,11 @@ class Batcher:
         self._begin()
 
     @property
+    def filters(self) -> bool:
+        """Whether lines are still left out because they are too old."""
+        return bool(self._since_ns)
+
+    @property
     def held_bytes(self) -> int:
         """Size of the message that is being filled; 0 when it has no line."""
         return self._bytes - self._empty_bytes

@@ -68,6 +68,11 @@ class Splitter:
         """Where the record that comes next begins."""
         return self._start
 
+    @property
+    def fed(self) -> int:
+        """Where the bytes that were fed end."""
+        return self._start + self._torn_bytes
+
     def feed(self, block: bytes) -> list[Record]:
         """Return the records that `block` completes."""
         if self._torn and (b"\n" in block or self._torn_bytes + len(block) > self._max):

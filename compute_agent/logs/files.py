@@ -65,6 +65,10 @@ class LogReader:
         offset: whole-log offset to begin at, by the numbers of now.
         read_bytes: most bytes of one block.
 
+    Attributes:
+        stop: offset that the next read does not go beyond, if it is ahead.
+        drained: whether the last block was all that was written by then.
+
     Raises:
         LogUnreadable: the files cannot be listed.
     """
@@ -80,6 +84,7 @@ class LogReader:
         self._head = b""  # of the open file, as it is on disk
         self._was_current = False
         self._source: BinaryIO | None = None
+        self.stop, self.drained = 0, False
         self._quiet = False  # nothing to read at the last look
         self._rest: _Look | None = None  # what files looked like when there was nothing to read
 
@@ -138,12 +143,15 @@ class LogReader:
     def _block(self) -> Block | None:
         assert self._file is not None
         assert self._source is not None
+        ahead = self.stop - self._offset
+        wanted = min(self._read_bytes, ahead) if ahead > 0 else self._read_bytes
         try:
-            data = self._source.read(self._read_bytes)
+            data = self._source.read(wanted)
         except (OSError, EOFError, zlib.error):
             raise LogUnreadable("a log file is damaged") from None
         if not data:
             return None
+        self.drained = len(data) < wanted
         block = Block(self._file, self._offset, data)
         self._offset += len(data)
         return block

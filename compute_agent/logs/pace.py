@@ -1,7 +1,9 @@
 """When a tail looks at its files and when it sends: the first line at once, then in batches.
 
-All tails of an agent look at the same ticks of the clock, multiples of the shortest pause between
-looks: one timer wakes them, and what they found leaves in one write.
+A tail is woken when its files change. After a batch it rests for the policy's hold-off, or as long
+as a full batch takes to be written at the rate seen last. Tails that can't be woken look every now
+and then. All of them look at common ticks of the clock: one timer wakes them, and what they found
+leaves in one write.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import math
 import trio
 from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
 
+from compute_agent.logs.batch import UNIT_BYTES
 from compute_agent.logs.settings import Batching
 from compute_agent.logs.tail import Tail
+from compute_agent.logs.watcher import Watch
 
 POLL_GROWTH = 1.5  # of the pause between looks at a log that stays quiet
+LOOK_S = 1.0  # even when nothing woke a tail: file systems of a network tell nothing
 
 
 class Ticks:
@@ -48,15 +53,21 @@ class Pace:
         batching: how long to wait for what.
         keepalive_s: a quiet tail sends an empty message so often.
         history_poll_s: pause before the log aggregator is asked again.
+        watch: wakes the tail.
     """
 
     def __init__(
-        self, ticks: Ticks, batching: Batching, keepalive_s: float, history_poll_s: float
+        self,
+        ticks: Ticks,
+        batching: Batching,
+        keepalive_s: float,
+        history_poll_s: float,
+        watch: Watch,
     ) -> None:
-        self._ticks, self._batching = ticks, batching
+        self._ticks, self._batching, self._watch = ticks, batching, watch
         self._keepalive_s, self._history_poll_s = keepalive_s, history_poll_s
         self._poll_s = batching.poll_min_s
-        self._sent = -math.inf
+        self._sent = self._rested = -math.inf
 
     def due(self, tail: Tail, *, flush: bool) -> list[tuple[TailLogsResponse, bytes]]:
         """Return the messages that are to be sent now, each with the cursor behind it.
@@ -66,12 +77,15 @@ class Pace:
         batching, now = self._batching, trio.current_time()
         due = tail.take_full()
         held = tail.held_bytes
-        rested = now >= self._sent + batching.hold_off_s  # the same sum as in `pause`
-        if held and (flush or rested or held >= batching.batch_bytes):
+        size = held + len(due) * UNIT_BYTES
+        if held and (flush or now >= self._rested or held >= batching.batch_bytes):
             due.append(tail.flush())
         elif not due and not held and now >= self._sent + self._keepalive_s:
             due.append((TailLogsResponse(), tail.cursor()))
         if due:
+            share = batching.batch_bytes / size if size > batching.batch_bytes else 1.0
+            since = min(now - self._sent, batching.hold_off_s)
+            self._rested = now + (since * share if share < 1 else batching.hold_off_s)
             self._sent = now
         return due
 
@@ -79,26 +93,32 @@ class Pace:
         """Wait until it makes sense to look again."""
         if not quiet:
             self._poll_s = self._batching.poll_min_s
-        if tail.held_bytes:
-            await self._ticks.until(self._tick(self._sent + self._batching.hold_off_s))
-        elif tail.hole is not None:
+        if tail.hole is not None and not tail.held_bytes:
             await trio.sleep(self._history_poll_s if quiet else 0)
-        elif quiet:
-            await self._sleep(self._poll_s)
-            self._poll_s = min(self._poll_s * POLL_GROWTH, self._batching.poll_max_s)
-        elif tail.caught_up:
-            await self._sleep(self._batching.poll_min_s)
-        else:
+        elif not (quiet or tail.caught_up):
             await trio.lowlevel.checkpoint()
+        elif tail.held_bytes:
+            await self._ticks.until(self._tick(self._rested))
+        elif self._watch.arm():
+            await trio.lowlevel.checkpoint()  # what was written before did not wake it
+        elif self._watch.live:
+            now = trio.current_time()
+            await self._watch.changed(min(now + LOOK_S, max(self._sent + self._keepalive_s, now)))
+            await self._ticks.until(self._tick(self._rested))
+        else:
+            await self._look_later(quiet=quiet)
 
-    async def _sleep(self, at_most_s: float) -> None:
-        """Sleep until the last tick that is at most so far away, but at least until the next."""
+    async def _look_later(self, *, quiet: bool) -> None:
+        """Sleep until the last tick that is at most a pause away, but at least until the next."""
+        at_most_s = self._poll_s if quiet else self._batching.poll_min_s
         now, tick_s = trio.current_time(), self._batching.poll_min_s
         tick = math.floor(now / tick_s) + max(math.floor(at_most_s / tick_s), 1)
         at = tick * tick_s
         await self._ticks.until(at if at > now else at + tick_s)
+        if quiet:
+            self._poll_s = min(self._poll_s * POLL_GROWTH, self._batching.poll_max_s)
 
     def _tick(self, at: float) -> float:
         """Return the first tick that is not before `at`."""
         tick_s = self._batching.poll_min_s
-        return max(at, math.ceil(at / tick_s) * tick_s)
+        return max(at, math.ceil(at / tick_s) * tick_s) if math.isfinite(at) else at

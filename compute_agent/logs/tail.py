@@ -31,6 +31,7 @@ class Tail:
             must be filled (see `Filler`) before `read` is called again.
         over: whether the log was read to its end there.
         caught_up: whether the last `read` got all that was written by then.
+        sent_to: offset that was read to when the message that is being filled was flushed last.
 
     Args:
         source: whose log.
@@ -62,6 +63,7 @@ class Tail:
         self._follow(restart, place)
         self.hole: Hole | None = None
         self.over = self.caught_up = False
+        self.sent_to = 0
         if place.gap is not None:
             self._begin_behind(place.behind, place.gap)
 
@@ -93,16 +95,29 @@ class Tail:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        self.close_files()
+
+    def close_files(self) -> None:
+        """Nothing more will be read."""
         if self._reader is not None:
             self._reader.close()
+
+    @property
+    def plain(self) -> bool:
+        """Whether what comes next depends on the cursor alone, in the middle of the files."""
+        whole = self.hole is None and not self.over
+        return whole and bool(self._stamp) and not self._batcher.filters
 
     @property
     def held_bytes(self) -> int:
         """Size of the message that is being filled, 0 if it is empty."""
         return self._batcher.held_bytes
 
-    def read(self) -> bool:
+    def read(self, stop: int = 0) -> bool:
         """Read what comes next; False when nothing more is written yet.
+
+        Args:
+            stop: offset to read to if it is not reached yet and near enough.
 
         Raises:
             LogUnreadable: the files are damaged.
@@ -110,6 +125,7 @@ class Tail:
         assert self._reader is not None
         if self._reader.rests():
             return False
+        self._reader.stop = stop
         item = self._reader.read()
         if item is None:
             later = [r for r in self._index.restarts(self._source.directory) if r > self._restart]
@@ -117,7 +133,7 @@ class Tail:
             item = self._reader.read() if later else None
             if item is None:
                 return self._next_life(later)
-        self.caught_up = isinstance(item, Block) and len(item.data) < self._limits.read_bytes
+        self.caught_up = isinstance(item, Block) and self._reader.drained
         self._take(item)
         return True
 
@@ -144,6 +160,7 @@ class Tail:
     def flush(self) -> tuple[TailLogsResponse, bytes]:
         """Return the message that is being filled, with the cursor behind it."""
         unit = self._batcher.flush(self._assembler.after(self._next()))
+        self.sent_to = self._splitter.fed
         return unit.message, self._encode(unit.position)
 
     def cursor(self) -> bytes:

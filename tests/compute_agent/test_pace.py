@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import trio
@@ -8,6 +9,7 @@ import trio
 from compute_agent.logs import pace as pace_module
 from compute_agent.logs.pace import Pace, Ticks
 from compute_agent.logs.settings import POLICIES
+from compute_agent.logs.watcher import Watch, Watcher
 from compute_agent.settings import LogLimits
 from tunnel.settings import SettingError
 
@@ -77,14 +79,14 @@ async def test_a_tick_that_has_passed_is_a_checkpoint(autojump_clock):
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 async def test_quiet_tails_look_at_the_same_moments_and_ever_more_rarely(
-    policy: str, autojump_clock
+    policy: str, tmp_path: Path, autojump_clock
 ):
     batching, ticks = POLICIES[policy], Ticks()
     looks: list[list[float]] = [[], []]
 
     async def look(number: int) -> None:
         await trio.sleep(0.000_7 * number)
-        rhythm = Pace(ticks, batching, 10.0, 0.25)
+        rhythm = Pace(ticks, batching, 10.0, 0.25, Watch(Watcher(0), tmp_path))
         while trio.current_time() < 1.0:
             await rhythm.pause(QuietTail(), quiet=True)
             looks[number].append(trio.current_time())

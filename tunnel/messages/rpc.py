@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from connectrpc.code import Code
 from connectrpc.codec import Codec
@@ -29,6 +29,7 @@ AsgiSend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[AsgiScope, AsgiReceive, AsgiSend], Awaitable[None]]
 Context = RequestContext[Any, Any]
 OnError = Callable[[str, Exception], None]
+M = TypeVar("M")
 
 READ_MAX_BYTES = 4 * 1024 * 1024  # connectrpc's own default (FACTS: inputs of 10 MiB go elsewhere)
 
@@ -82,6 +83,35 @@ def connect_app(
     )
 
 
+class Encoded(bytes):
+    """A message's bytes; what they are compressed to is kept with them, see `Once`."""
+
+    packed: dict[str, bytes]
+
+
+class Prepared(Generic[M]):
+    """A message that several streams send: encoded, and compressed, once for all of them.
+
+    Args:
+        message: what is sent; not to be changed any more.
+    """
+
+    __slots__ = ("_encoded", "message")
+
+    def __init__(self, message: M) -> None:
+        self.message = message
+        self._encoded: dict[str, Encoded] = {}
+
+    def encoded(self, codec: Codec[Any, Any]) -> Encoded:
+        """Return its bytes."""
+        name = codec.name()
+        found = self._encoded.get(name)
+        if found is None:
+            found = self._encoded[name] = Encoded(codec.encode(self.message))
+            found.packed = {}
+        return found
+
+
 class _ConnectApp(ConnectASGIApplication[None]):
     @property
     def path(self) -> str:
@@ -114,7 +144,11 @@ class _QuietCodec:
     def __init__(self, codec: Codec[Any, Any]) -> None:
         self._codec = codec
         self.name = codec.name
-        self.encode = codec.encode
+
+    def encode(self, message: Any) -> bytes:
+        if isinstance(message, Prepared):
+            return message.encoded(self._codec)
+        return self._codec.encode(message)
 
     def decode(self, data: bytes | bytearray, message_class: type[Any]) -> Any:
         try:

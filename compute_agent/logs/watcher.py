@@ -1,0 +1,164 @@
+"""Wakes tails when something happens to their files, so that nobody has to look all the time."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from compute_agent.logs.inotify import IGNORED, QUEUE_OVERFLOW, Inotify
+
+Tell = Callable[[str], None]
+
+
+class Watch:
+    """What one tail waits on.
+
+    Args:
+        watcher: that tells it.
+        directory: of the log files.
+    """
+
+    def __init__(self, watcher: Watcher, directory: Path) -> None:
+        self._watcher, self.directory = watcher, directory
+        self.number: int | None = None
+        self._woken = trio.Event()
+
+    def arm(self) -> bool:
+        """Begin to watch if that is possible and was not yet; whether it began just now.
+
+        What happened before it began woke nobody: look again.
+        """
+        return self.number is None and self._watcher.add(self)
+
+    @property
+    def live(self) -> bool:
+        """Whether changes wake it."""
+        return self.number is not None
+
+    def wake(self) -> None:
+        """Something has changed."""
+        self._woken.set()
+
+    def clear(self) -> None:
+        """Forget what has changed: it is about to be looked at."""
+        if self._woken.is_set():
+            self._woken = trio.Event()
+
+    async def changed(self, until: float) -> None:
+        """Wait for a change since `clear`, at most until the clock shows `until`."""
+        with trio.move_on_at(until):
+            await self._woken.wait()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._watcher.remove(self)
+
+
+class Watcher:
+    """Watches directories with one inotify instance.
+
+    While it doesn't run, or can't watch a directory, watches are not live: look every now and then.
+
+    Args:
+        most: directories at once; 0 to watch none.
+        tell: told the name of an event when watching is not possible, once of each kind.
+    """
+
+    def __init__(self, most: int, tell: Tell = lambda event: None) -> None:
+        self._most, self._tell = most, tell
+        self._told: set[str] = set()
+        self._inotify: Inotify | None = None
+        self._watches: dict[int, list[Watch]] = {}
+
+    async def run(self) -> None:
+        """Wake watches until cancelled; returns if there is no inotify."""
+        if not self._most:
+            return
+        try:
+            self._inotify = inotify = Inotify()
+        except OSError:
+            self._complain("log_watch_unavailable")
+            return
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(inotify.fileno())
+                for number, mask in inotify.read():
+                    self._wake(number, mask)
+        finally:
+            for number in list(self._watches):
+                self._end(number)
+            self._inotify = None
+            inotify.close()
+
+    def add(self, watch: Watch) -> bool:
+        """Begin a watch; False if that can't be. A log that is a link to elsewhere is none."""
+        if self._inotify is None or _has_links(watch.directory):
+            return False
+        try:
+            number = self._inotify.add(watch.directory)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                self._complain("log_watch_limited")
+            return False
+        if number not in self._watches and len(self._watches) >= self._most:
+            self._inotify.remove(number)
+            self._complain("log_watch_limited")
+            return False
+        self._watches.setdefault(number, []).append(watch)
+        watch.number = number
+        return True
+
+    def remove(self, watch: Watch) -> None:
+        """End a watch; a directory that nobody watches any more is let go of."""
+        number, watch.number = watch.number, None
+        if number is None:
+            return
+        there = self._watches[number]
+        there.remove(watch)
+        if not there:
+            del self._watches[number]
+            if self._inotify is not None:
+                self._inotify.remove(number)
+
+    def wake(self, pod: str = "") -> None:
+        """Wake the watches of one pod.
+
+        Args:
+            pod: what its directory's name begins with; empty for all pods.
+        """
+        for there in self._watches.values():
+            for watch in there:
+                if watch.directory.parent.name.startswith(pod):
+                    watch.wake()
+
+    def _wake(self, number: int, mask: int) -> None:
+        if mask & QUEUE_OVERFLOW:
+            self.wake()
+        elif mask & IGNORED:
+            self._end(number)  # the directory is gone
+        else:
+            for watch in self._watches.get(number, ()):
+                watch.wake()
+
+    def _end(self, number: int) -> None:
+        for watch in self._watches.pop(number, []):
+            watch.number = None
+            watch.wake()
+
+    def _complain(self, event: str) -> None:
+        if event not in self._told:
+            self._told.add(event)
+            self._tell(event)
+
+
+def _has_links(directory: Path) -> bool:
+    """Whether log files are links: changes of what they name show elsewhere."""
+    try:
+        with os.scandir(directory) as entries:
+            return any(entry.is_symlink() for entry in entries)
+    except OSError:
+        return True
