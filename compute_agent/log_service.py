@@ -63,7 +63,7 @@ class LogService:
         self._history = history
         self._history_limits = history_limits or HistoryLimits()
         self._watcher = watcher or Watcher(0)
-        self._feeds: dict[Source, Feed] = {}
+        self._feeds: dict[str, Feed] = {}
         self._tails = 0
         store.listen(self._wake)
 

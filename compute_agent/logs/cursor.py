@@ -9,6 +9,7 @@ were renumbered because the index was lost.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, replace
 from typing import Any
@@ -49,12 +50,9 @@ class Cursor:
 
     def encode(self) -> bytes:
         """Serialise for MARK; far below its 1 KiB."""
-        position = self.position
-        opened = {s: list(line) for s, line in position.open.items()}
-        place = [position.sequence, position.offset, opened]
-        file = [self.stamp, self.base, self.first, int(self.numbered)]
-        fields = [self.uid, self.container, self.restart, *place, *file]
-        return json.dumps(fields, separators=(",", ":")).encode()
+        begin = _begin(self.uid, self.container, self.restart)
+        file = _file(self.stamp, self.base, self.first, numbered=self.numbered)
+        return encoded(begin, self.position, file)
 
     @classmethod
     def decode(cls, data: bytes) -> Cursor:
@@ -99,6 +97,24 @@ class Place:
     gap: Gap | None = None
     behind: Cursor | None = None
     stamp: str = ""
+
+
+def encoded(begin: str, position: Position, file: str) -> bytes:
+    """Put a cursor together from its parts, see `Cursor.encode`."""
+    opened = {s: list(line) for s, line in position.open.items()}
+    offset = "null" if position.offset is None else position.offset
+    lines = json.dumps(opened, separators=(",", ":")) if opened else "{}"
+    return f"{begin}{position.sequence},{offset},{lines},{file}".encode()
+
+
+@functools.lru_cache(maxsize=1024)  # the same for all cursors of a tail
+def _begin(uid: str, container: str, restart: int) -> str:
+    return json.dumps([uid, container, restart], separators=(",", ":"))[:-1] + ","
+
+
+@functools.lru_cache(maxsize=1024)
+def _file(stamp: str, base: int, first: int, *, numbered: bool) -> str:
+    return json.dumps([stamp, base, first, int(numbered)], separators=(",", ":"))[1:]
 
 
 def at_file(file: LogFile, gap: Gap | None = None) -> Place:

@@ -51,6 +51,7 @@ class Feed:
     """Reads one log and keeps what some of its followers still have to send.
 
     Attributes:
+        key: names the log.
         mark: cursor behind the last unit.
         end: number of units so far.
         done: whether the log was read to its end.
@@ -74,7 +75,7 @@ class Feed:
         filler: Filler | None,
         kept_bytes: int,
     ) -> None:
-        self.source, self.tail, self._log = source, tail, log
+        self.key, self.tail, self._log = str(source.directory), tail, log
         self._pace, self._watch, self._filler = pace, watch, filler
         self._kept_bytes = kept_bytes
         self._units: deque[Unit] = deque()
@@ -191,11 +192,11 @@ class Follower:
         mark: cursor behind the last one that was taken.
 
     Args:
-        feeds: of the agent, by what they read; None: it shares nothing.
+        feeds: of the agent, by the directory that they read; None: it shares nothing.
         feed: to begin with.
     """
 
-    def __init__(self, feeds: dict[Source, Feed] | None, feed: Feed) -> None:
+    def __init__(self, feeds: dict[str, Feed] | None, feed: Feed) -> None:
         self._feeds, self._feed = feeds, feed
         self.at, self.mark = feed.end, feed.mark
         feed.add(self)
@@ -209,8 +210,8 @@ class Follower:
         """Leave."""
         feed = self._feed
         feed.drop(self)
-        if self._feeds is not None and feed.alone and self._feeds.get(feed.source) is feed:
-            del self._feeds[feed.source]
+        if self._feeds is not None and feed.alone and self._feeds.get(feed.key) is feed:
+            del self._feeds[feed.key]
 
     async def units(self) -> list[Unit]:
         """Return what is to be sent next; nothing when the log has ended.
@@ -233,7 +234,7 @@ class Follower:
         return host.tail.sent_to if host is not None else 0
 
     def _host(self) -> Feed | None:
-        host = self._feeds.get(self._feed.source) if self._feeds is not None else None
+        host = self._feeds.get(self._feed.key) if self._feeds is not None else None
         return host if host is not self._feed else None
 
     def _meet(self) -> None:
@@ -243,7 +244,7 @@ class Follower:
             return
         host = self._host()
         if host is None or not host.plain:
-            self._feeds[feed.source] = feed
+            self._feeds[feed.key] = feed
         elif host.mark == self.mark:
             feed.drop(self)
             self._feed, self.at = host, host.end

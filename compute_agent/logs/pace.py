@@ -104,7 +104,8 @@ class Pace:
         elif self._watch.live:
             now = trio.current_time()
             await self._watch.changed(min(now + LOOK_S, max(self._sent + self._keepalive_s, now)))
-            await self._ticks.until(self._tick(self._rested))
+            if trio.current_time() < self._rested:
+                await self._ticks.until(self._tick(self._rested))
         else:
             await self._look_later(quiet=quiet)
 
