@@ -123,7 +123,7 @@ def _lines(tries: Tries, sink: Any) -> list[bytes]:
 
     async def tapped(self: LogService, request: Any, ctx: Any) -> Any:
         async for message in tail_logs(self, request, ctx):
-            payload = message.SerializeToString()
+            payload = message.message.SerializeToString()
             if len(payload) > len(last[0]) // 2:
                 last[0] = b"".join(payload.split(b"\n"))[-MAX_HEX_BYTES:]
             guarded(payload)
