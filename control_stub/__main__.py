@@ -12,6 +12,7 @@ import trio
 from control_stub.app import control_plane, read_secrets
 from control_stub.settings import ControlSettings, load_settings
 from tunnel import process
+from tunnel.handover import hand_over_memory
 from tunnel.http.server import HttpServer, open_listener
 from tunnel.journal import Journal, tame_loggers
 from tunnel.settings import SettingError
@@ -28,6 +29,7 @@ def start(table: dict[str, Any]) -> int:
     secrets = read_secrets(settings)
     context = _context(settings)
     try:
+        hand_over_memory(settings.prover_fd)
         return trio.run(_serve, settings, secrets, context)
     except OSError as error:
         sys.stderr.write(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunnel.handover import NOTHING
 from tunnel.http.settings import HttpLimits
 from tunnel.settings import SettingError, load, setting
 
@@ -165,6 +166,7 @@ class ControlSettings:
     Args:
         host, port: public listener; port 0 lets the system choose.
         insecure: plain HTTP on loopback, every caller is `demo` with Admin on the first org.
+        prover_fd: socket from the parent that takes our memory, for proofs; -1 for none.
         public_url: how clients reach us; made of host and port if empty.
         db_file: SQLite file; `:memory:` keeps nothing.
         flyteadmin: signs URLs here, if set (Appendix E); else the customer's agents do.
@@ -177,6 +179,7 @@ class ControlSettings:
     host: str = "127.0.0.1"
     port: int = setting(0, low=0, high=65_535, why="0 lets the system choose")
     insecure: bool = False
+    prover_fd: int = NOTHING
     public_url: str = ""
     db_file: str = ":memory:"
     objects: ObjectSettings = field(default_factory=ObjectSettings)

@@ -20,6 +20,7 @@ from relay.coupling import Coupler
 from relay.exchanges import Exchanges
 from relay.metrics import Reason
 from relay.ops import OpsSide
+from relay.seal.level import Seal
 from relay.settings import RelaySettings
 from relay.viewer import ViewerSide
 from tunnel.capabilities import CAPABILITIES, Capability
@@ -143,6 +144,10 @@ class Relay:
         core = self._core
         core.journal.event("draining", exchanges=len(core.calls))
         await core.drain.run(core.registry, core.calls)
+
+    def sealed(self, seal: Seal) -> None:
+        """Publish how this process is sealed: journal, liveness page, metrics."""
+        self._core.sealed(seal)
 
     def check_machine(self) -> None:
         """Say at start what makes this relay slower than it should be."""

@@ -13,6 +13,7 @@ from relay.memory import Memory
 from relay.metrics import Metrics
 from relay.policy import PolicyHolder
 from relay.registry import Registry
+from relay.seal.level import LEVELS, Seal
 from relay.settings import RelaySettings
 from tunnel.capabilities import CAPABILITIES, Capability
 from tunnel.journal import Journal
@@ -48,9 +49,20 @@ class Core:
         self.registry = Registry(clock, self.metrics, settings.max_slots)
         self.calls = Calls(settings.max_exchanges)
         self.drain = Drain(settings)
+        self.seal = Seal()
         self.policy.watch(self.calls.stop_forbidden)
         self.metrics.gauge("relay_tunnels", "Live tunnels.", self.registry.count)
         self.metrics.gauge("relay_exchanges", "Exchanges under way.", lambda: len(self.calls))
+        self.metrics.state(
+            "relay_seal_level", "How the relay is sealed.", LEVELS, lambda: str(self.seal.level)
+        )
+
+    def sealed(self, seal: Seal) -> None:
+        """Note and publish the seal that this process has got."""
+        self.seal = seal
+        self.journal.event("sealed", level=str(seal.level), **seal.parts)
+        for part in seal.missing:
+            self.journal.event("seal_missing", part=part, remedy="planesplit_doctor")
 
     def not_ready(self) -> str:
         """Why the relay is not ready, "" when it is."""

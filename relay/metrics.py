@@ -91,6 +91,7 @@ class Metrics:
             (name, value): 0 for name, (_, _, values) in COUNTERS.items() for value in values
         }
         self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._states: dict[str, tuple[str, tuple[str, ...], Callable[[], str]]] = {}
         self.rows = RowCounts()
 
     def add(self, name: str, label: str = "", amount: int = 1) -> None:
@@ -114,10 +115,15 @@ class Metrics:
         """Declare a gauge that is read when somebody looks."""
         self._gauges[name] = (text, read)
 
+    def state(self, name: str, text: str, levels: tuple[str, ...], read: Callable[[], str]) -> None:
+        """Declare a state that is one of several levels: 1 for the one that it is in, else 0."""
+        self._states[name] = (text, levels, read)
+
     def render(self) -> bytes:
         """Return everything in Prometheus' text format, version 0.0.4."""
         rows = self.rows.prometheus(ROW_BYTES)
-        return ("\n".join([*self._counter_lines(), *rows, *self._gauge_lines()]) + "\n").encode()
+        lines = [*self._counter_lines(), *rows, *self._gauge_lines(), *self._state_lines()]
+        return ("\n".join(lines) + "\n").encode()
 
     def _counter_lines(self) -> Iterable[str]:
         for name, (text, label, values) in COUNTERS.items():
@@ -132,3 +138,10 @@ class Metrics:
             yield f"# HELP {name} {text}"
             yield f"# TYPE {name} gauge"
             yield f"{name} {read():g}"
+
+    def _state_lines(self) -> Iterable[str]:
+        for name, (text, levels, read) in self._states.items():
+            yield f"# HELP {name} {text}"
+            yield f"# TYPE {name} gauge"
+            for level in levels:
+                yield f'{name}{{level="{level}"}} {int(read() == level)}'

@@ -36,7 +36,7 @@ class OpsSide:
             return 405, "text/plain", b"only GET is served here\n"
         match request.target:
             case "/livez":
-                return 200, "text/plain", b"ok\n"
+                return 200, "text/plain", f"ok\nseal: {self._core.seal}\n".encode()
             case "/readyz":
                 reason = self._core.not_ready()
                 return (503 if reason else 200), "text/plain", f"{reason or 'ok'}\n".encode()

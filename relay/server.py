@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +13,11 @@ import trio
 
 from relay.app import Relay
 from relay.metrics import Reason
-from relay.settings import RelayConfig, TlsFiles
+from relay.seal.apply import seal_process
+from relay.seal.level import Seal
+from relay.settings import RelayConfig, SealSettings, TlsFiles
 from tunnel.errors import TunnelError
+from tunnel.handover import hand_over_memory
 from tunnel.process import announce, until_signalled
 from tunnel.settings import SettingError
 from tunnel.tls import server_context, start_tls
@@ -84,8 +88,11 @@ class Door:
 async def run(config: RelayConfig) -> None:
     """Run the relay until SIGTERM or SIGINT.
 
+    The order matters: all that needs a file or a new socket, then the seal, then work.
+
     Raises:
         SettingError: a certificate or a port cannot be used.
+        SealRefused: the relay cannot be sealed as it must be.
     """
     contexts = _contexts(config.tls)
     listeners = {
@@ -100,6 +107,8 @@ async def run(config: RelayConfig) -> None:
     _raise_descriptor_limit()
     relay = Relay(config.limits, config.tunnel, insecure=config.insecure)
     relay.check_machine()
+    seal = _seal(config.seal)
+    relay.sealed(seal)
     doors = {
         "viewer": Door(relay, relay.serve_viewer, contexts.viewer),
         # A fleet that finds a relay without policy would pay for a handshake and be refused, again
@@ -112,7 +121,8 @@ async def run(config: RelayConfig) -> None:
         accepting = {name: trio.CancelScope() for name in doors}
         for name, door in doors.items():
             nursery.start_soon(_accept, door, listeners[name], nursery, accepting[name])
-        announce(**{f"{name}_port": _port(listener) for name, listener in listeners.items()})
+        ports = {f"{name}_port": _port(listener) for name, listener in listeners.items()}
+        announce(**ports, seal=str(seal))
         await until_signalled()
         for name in ("viewer", "agent"):
             accepting[name].cancel()
@@ -135,13 +145,22 @@ async def _accept(
 
 async def _listen(host: str, name: str, port: int) -> trio.SocketListener:
     try:
-        first, *others = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+        # Looked up here and now: trio would start a thread, which Landlock would not bind.
+        address = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+        first, *others = await trio.open_tcp_listeners(port, host=str(address), backlog=BACKLOG)
     except OSError as error:
         text = f"'{name}_port' {port} on '{host}' cannot be used: {error.strerror}; try port 0"
         raise SettingError(text) from None
     for listener in others:  # a name with several addresses: one port, one listener
         await listener.aclose()
     return first
+
+
+def _seal(settings: SealSettings) -> Seal:
+    hand_over_memory(settings.prover_fd)
+    seal = Seal() if settings.mode == "off" else seal_process()
+    seal.demand(settings.require)
+    return seal
 
 
 def _port(listener: trio.SocketListener) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from relay.seal.level import LEVELS
+from tunnel.handover import NOTHING
 from tunnel.settings import SettingError, TunnelSettings, setting
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+MODES = ("on", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,35 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class SealSettings:
+    """How the relay seals itself: see `relay.seal`.
+
+    Args:
+        mode: "on", or "off" for a relay that the kernel stops from nothing.
+        require: least level to run at: "limits", "kernel" or "full"; "" for whatever can be had.
+        prover_fd: socket from the parent that takes the relay's memory, for proofs; -1 for none.
+
+    Raises:
+        SettingError: an unknown mode or level, or a level of a seal that is off.
+    """
+
+    mode: str = "on"
+    require: str = ""
+    prover_fd: int = NOTHING
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise SettingError(f"setting 'seal.mode' is '{self.mode}'; it must be 'on' or 'off'")
+        if self.require not in ("", *LEVELS):
+            known = ", ".join(LEVELS)
+            raise SettingError(f"setting 'seal.require' is '{self.require}'; known: {known}")
+        if self.require and self.mode == "off":
+            raise SettingError(
+                f"'seal.require' is '{self.require}', but seal.mode is 'off'; drop one of the two"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class RelayConfig:
     """What `python -m relay --config FILE` reads; port 0 lets the system choose.
 
@@ -164,6 +196,7 @@ class RelayConfig:
     ops_port: int = 0
     insecure: bool = False
     tls: TlsFiles | None = None
+    seal: SealSettings = field(default_factory=SealSettings)
     limits: RelaySettings = field(default_factory=RelaySettings)
     tunnel: TunnelSettings = field(default_factory=TunnelSettings)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -34,6 +34,13 @@ async def up(
         tuple[Path, ...],
         Parameter(help="A directory for PATH of task pods, e.g. that of flyte's a0; repeatable."),
     ] = (),
+    seal: Annotated[
+        bool, Parameter(help="Let the relay give up files, dialling and programs for good.")
+    ] = True,
+    require_seal: Annotated[
+        Literal["", "limits", "kernel", "full"],
+        Parameter(help="Do not start below this level; see 'planesplit doctor'."),
+    ] = "",
 ) -> int:
     """Start all planes as processes and run until SIGTERM or Ctrl-C."""
     from planesplit.commands.outcome import settle
@@ -46,6 +53,8 @@ async def up(
         link=False,
         clusters=cluster,
         clickhouse=clickhouse,
+        seal=seal,
+        require_seal=require_seal,
         pod_path=tuple(str(path.absolute()) for path in pod_path),
     )
     return await settle(partial(command, ready_file=ready_file, options=options))

@@ -12,6 +12,7 @@ from planesplit.split.configs import SiteUrls
 from planesplit.split.link import Link
 from planesplit.split.options import AGENT
 from planesplit.split.plane import PlaneFailed
+from planesplit.split.process_memory import ProcessMemory
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
 
@@ -49,6 +50,9 @@ class Backend(Protocol):
     @property
     def pids(self) -> dict[str, int]:
         """Process id of every plane."""
+
+    def memory(self, plane: str) -> ProcessMemory | None:
+        """Memory that a plane handed over; None if it was not asked to."""
 
     def now_s(self) -> float:
         """Wall clock of the planes, seconds since the epoch."""

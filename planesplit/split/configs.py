@@ -9,6 +9,7 @@ from planesplit.pki import Leaf
 from planesplit.split.directory import Directory
 from planesplit.split.options import SplitOptions
 from planesplit.split.site import CLICKHOUSE_USERS, Site
+from tunnel.handover import NOTHING
 
 Table = dict[str, Any]
 
@@ -24,13 +25,18 @@ class SiteUrls:
     data: str = ""
 
 
-def relay(options: SplitOptions, files: Directory, ports: dict[str, int]) -> Table:
+def relay(
+    options: SplitOptions, files: Directory, ports: dict[str, int], prover_fd: int = NOTHING
+) -> Table:
     """Return the relay's table.
 
     Args:
         ports: those of its earlier life, so that it comes back where it was.
+        prover_fd: where it sends its memory.
     """
-    table: Table = {"host": options.vendor.listen, **ports}
+    mode = "on" if options.seal else "off"
+    seal = {"mode": mode, "require": options.require_seal, "prover_fd": prover_fd}
+    table: Table = {"host": options.vendor.listen, **ports, "seal": seal}
     if files.identities:
         tls = {**_pair(files.identities.relay), "ca_file": files.ca_file}
         return {**table, "tls": tls}
@@ -80,7 +86,12 @@ def customer(
 
 
 def control(
-    options: SplitOptions, files: Directory, control_url: str, viewer_url: str, port: int = 0
+    options: SplitOptions,
+    files: Directory,
+    control_url: str,
+    viewer_url: str,
+    port: int = 0,
+    prover_fd: int = NOTHING,
 ) -> Table:
     """Return the control plane's table.
 
@@ -88,10 +99,12 @@ def control(
         control_url: the relay's private listener.
         viewer_url: the relay as viewers see it.
         port: that of its earlier life.
+        prover_fd: where it sends its memory.
     """
     table: Table = {
         "host": options.vendor.address,
         "port": port,
+        "prover_fd": prover_fd,
         "db_file": str(files.path / "control" / "metadata.db"),
         "relay": {"control_url": control_url, "viewer_url": viewer_url},
         "orgs": _orgs(options),

@@ -30,6 +30,7 @@ from planesplit.split.flyte_config import write_flyte_config
 from planesplit.split.link import Ending, Link
 from planesplit.split.options import AGENT, DEMO_CLIENT, SplitOptions
 from planesplit.split.plane import LAST_LINES, PlaneFailed
+from planesplit.split.process_memory import ProcessMemory
 from planesplit.split.processes import Processes
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
@@ -91,6 +92,13 @@ class Split:
     def pids(self) -> dict[str, int]:
         """Process id of every plane now; those in the ready file are of their first lives."""
         return self._planes.pids
+
+    def memory(self, plane: str) -> ProcessMemory | None:
+        """Return the memory of a plane's process in its present life.
+
+        None unless the split is `provable`, and the plane the relay or the control plane.
+        """
+        return self._planes.memory(plane)
 
     def journal(self, plane: str) -> Ring:
         """Return the last journal lines of a plane; they survive its restarts."""

@@ -44,6 +44,7 @@ from planesplit.split.ring import Ring
 from planesplit.split.site import Site
 from planesplit.tokens import Tokens
 from relay.app import Relay
+from relay.seal.level import Seal
 from relay.settings import RelayConfig
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp
@@ -110,6 +111,9 @@ class InProcess:
     def pids(self) -> dict[str, int]:
         """This process, four times."""
         return dict.fromkeys(self._options.planes, os.getpid())
+
+    def memory(self, plane: str) -> None:
+        """See Backend: all planes share this process, so no plane's memory is its own."""
 
     def now_s(self) -> float:
         """Wall clock in seconds since the epoch; simulated where the loop's clock is."""
@@ -233,6 +237,7 @@ class InProcess:
             journal=self._journal(RELAY),
             clock=self.now_s,
         )
+        self._relay.sealed(Seal())  # this process needs files, sockets and programs: said as it is
         task_status.started()
         await trio.sleep_forever()
 

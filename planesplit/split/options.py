@@ -76,6 +76,9 @@ class SplitOptions:
         clickhouse: whether each cluster has its ClickHouse; never in one process.
         pod_path: directories before PATH of task pods, e.g. where flyte's runtime is installed.
         vendor, customer: where the two sides run.
+        seal: whether the relay seals itself; never in one process.
+        require_seal: level below which the relay does not start: "limits", "kernel" or "full".
+        provable: whether relay and control plane hand over their memory (`Split.memory`).
         settings: per plane, tables that are merged into its configuration.
         planted: by plane, the leak that is planted into its process: the name of a negative
             control, or a file; see `planesplit.proof.sabotage`.
@@ -92,6 +95,9 @@ class SplitOptions:
     pod_path: tuple[str, ...] = ()
     vendor: Host = field(default_factory=Host)
     customer: Host = field(default_factory=Host)
+    seal: bool = True
+    require_seal: str = ""
+    provable: bool = False
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     planted: Mapping[str, str] = field(default_factory=dict)
     ready_s: float = setting(
@@ -103,6 +109,10 @@ class SplitOptions:
     stop_s: float = setting(
         15.0, low=0.0, high=600.0, why="orderly end of a plane; the relay itself drains for 10 s"
     )
+
+    def __post_init__(self) -> None:
+        if self.mode == "inprocess" and self.require_seal:
+            raise ValueError("planes in one process are never sealed; drop require_seal")
 
     @property
     def all_clusters(self) -> tuple[str, ...]:

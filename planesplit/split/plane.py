@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import trio
 
+from planesplit.split.process_memory import Handover, ProcessMemory
 from planesplit.split.ring import Ring, parse
 
 READ_BYTES = 65_536
@@ -44,6 +45,7 @@ class PlaneProcess:
         config_file: TOML configuration.
         command: another command line, for tests.
         journal: where its lines go on, when it is not the plane's first life.
+        handover: the way on which it sends its memory, if it is asked to.
         on_exit: called with the plane when it ends without having been asked to.
         on_line: called with every line of either stream, whole.
     """
@@ -55,6 +57,7 @@ class PlaneProcess:
         *,
         command: Sequence[str] | None = None,
         journal: Ring | None = None,
+        handover: Handover | None = None,
         on_exit: Callable[[PlaneProcess], None] = lambda plane: None,
         on_line: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -67,12 +70,13 @@ class PlaneProcess:
             "--config",
             str(config_file),
         )
-        self._on_exit, self._on_line = on_exit, on_line
+        self._on_exit, self._on_line, self._handover = on_exit, on_line, handover
         self._process: subprocess.Popen[bytes] | None = None
         self._announced = trio.Event()
         self._ended = trio.Event()
         self._expected = False
         self.ready: dict[str, Any] = {}
+        self.memory: ProcessMemory | None = None
         self.journal = journal or Ring()
 
     @property
@@ -100,7 +104,7 @@ class PlaneProcess:
             PlaneFailed: it ended first, or was too slow.
         """
         self.journal.open()
-        self._process = _spawn(self._command)
+        self._process = _spawn(self._command, self._handover)
         nursery.start_soon(self._watch)
         with trio.move_on_after(ready_s):
             await self._announced.wait()
@@ -109,7 +113,11 @@ class PlaneProcess:
             if self._ended.is_set():
                 reason = f"ended with status {self.returncode} before it was ready"
             self.kill()
+            if self._handover:
+                self._handover.close()
             raise PlaneFailed(self.name, reason, self.last_lines())
+        if self._handover:
+            self.memory = self._handover.receive()
         return self.ready
 
     def last_lines(self) -> tuple[str, ...]:
@@ -172,6 +180,8 @@ class PlaneProcess:
             readers.cancel_scope.cancel()
         self._ended.set()
         self.journal.close()
+        if self.memory:
+            self.memory.close()
 
     async def _read_output(self, pipe: IO[bytes]) -> None:
         async for line in _lines(pipe):
@@ -196,7 +206,7 @@ async def _exited(pid: int) -> None:
         os.close(descriptor)
 
 
-def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def _spawn(command: Sequence[str], handover: Handover | None) -> subprocess.Popen[bytes]:
     parent = os.getpid()
 
     def die_with_parent() -> None:  # runs in the child: a system call, no import, no lock
@@ -210,6 +220,7 @@ def _spawn(command: Sequence[str]) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         process_group=0,
+        pass_fds=(handover.child_fd,) if handover else (),
         preexec_fn=die_with_parent,
     )
 

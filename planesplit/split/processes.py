@@ -30,9 +30,11 @@ from planesplit.split.options import (
     SplitOptions,
 )
 from planesplit.split.plane import PlaneFailed, PlaneProcess
+from planesplit.split.process_memory import Handover, ProcessMemory
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
 from planesplit.tokens import Tokens
+from tunnel.handover import NOTHING
 
 PLANTER = "planesplit.proof.sabotage.plant"
 MODULES = {CLICKHOUSE: "customer_stub.clickhouse"}  # of planes that are not named for theirs
@@ -71,6 +73,10 @@ class Processes:
     def pids(self) -> dict[str, int]:
         """Process id of every plane."""
         return {name: plane.pid for name, plane in self.planes.items()}
+
+    def memory(self, plane: str) -> ProcessMemory | None:
+        """See Backend."""
+        return self._named(plane).memory
 
     def now_s(self) -> float:
         """Wall clock, seconds since the epoch."""
@@ -178,12 +184,15 @@ class Processes:
             plane.kill()
 
     async def _start(self, name: str) -> None:
-        config = self._files.write_config(name, self._table(name))
+        handover = self._handover(name)
+        child_fd = handover.child_fd if handover else NOTHING
+        config = self._files.write_config(name, self._table(name, child_fd))
         plane = PlaneProcess(
             name,
             config,
             command=self._command(name, str(config)),
             journal=self.journals[name],
+            handover=handover,
             on_exit=self._on_exit,
             on_line=partial(self._on_line, name),
         )
@@ -200,15 +209,19 @@ class Processes:
             module = [PLANTER, leak, "--", *module]
         return [*host.command, sys.executable, "-P", "-m", *module]
 
-    def _table(self, name: str) -> dict[str, Any]:
+    def _handover(self, name: str) -> Handover | None:
+        wanted = self._options.provable and self._options.kind(name)[0] in (RELAY, CONTROL)
+        return Handover() if wanted else None
+
+    def _table(self, name: str, prover_fd: int) -> dict[str, Any]:
         options, files = self._options, self._files
         ports = self._ports.get(name, {})  # those of an earlier life
         kind, cluster = options.kind(name)
         if kind == RELAY:
-            return configs.relay(options, files, ports)
+            return configs.relay(options, files, ports, prover_fd)
         if kind == CONTROL:
             private, viewers = self._url(RELAY, "control_port"), self._url(RELAY, "viewer_port")
-            return configs.control(options, files, private, viewers, **ports)
+            return configs.control(options, files, private, viewers, prover_fd=prover_fd, **ports)
         site = files.sites[cluster]
         if kind == CLICKHOUSE:
             return configs.clickhouse(options, site, ports)

@@ -13,6 +13,9 @@ from stage import ANSWER, TAIL, Client, bearer, error_of, message, report_head, 
 from relay.metrics import COUNTERS, ROW_BYTES, Metrics, Reason
 from tunnel.errors import Code
 
+GAUGES = ("relay_tunnels", "relay_exchanges", "relay_seal_level")
+UNSEALED = b"ok\nseal: none landlock=0 seccomp=off fsize=unlimited fds=unchecked\n"
+
 
 async def ops(s, path: str, method: str = "GET") -> tuple[int, bytes]:
     ours, theirs = trio.testing.memory_stream_pair()
@@ -115,7 +118,7 @@ async def test_an_agents_exchange_is_finished_before_the_tunnel_closes(autojump_
 
 async def test_probes(autojump_clock):
     async with stage(pushed=False) as s:
-        assert await ops(s, "/livez") == (200, b"ok\n")
+        assert await ops(s, "/livez") == (200, UNSEALED)
         assert await ops(s, "/readyz") == (503, b"no policy yet\n")
         await s.push()
         assert await ops(s, "/readyz") == (200, b"ok\n")
@@ -134,7 +137,7 @@ async def test_metrics_are_prometheus_text(autojump_clock):
         assert all(line.startswith("# ") or sample.fullmatch(line) for line in lines)
         assert "relay_tunnels 1" in lines
         declared = {line.split()[2] for line in lines if line.startswith("# TYPE")}
-        assert declared == {*COUNTERS, ROW_BYTES, "relay_tunnels", "relay_exchanges"}
+        assert declared == {*COUNTERS, ROW_BYTES, *GAUGES}
 
 
 def test_a_label_that_was_not_declared_is_a_bug():
