@@ -25,7 +25,7 @@ from relay.registry import TunnelStream
 from relay.settings import RelaySettings
 from relay.units import Batch, Units
 from tunnel.errors import Code
-from tunnel.events import Data, End, Event, Reset
+from tunnel.events import End, Reset
 from tunnel.exchange import ResponseHead
 
 BODYLESS = (204, 304)  # RFC 9110, 15.3.5 and 15.4.5: they cannot carry what a stream carries
@@ -47,7 +47,6 @@ class Downlink:
         self._settings, self._metrics = settings, metrics
         self._row = call.capability.row
         self._head: ResponseHead | None = None
-        self._held = 0  # bytes taken from the stream and not released yet
         self.dropped = 0  # bytes that were held for a viewer who left
         self.made_head = False  # whether the head is ours, sent with a keepalive
         self._batches: Iterator[Batch] = iter(())  # those that the tap could not write
@@ -84,8 +83,7 @@ class Downlink:
                 self.dropped += stream.held
                 stream.reset(Code.CANCELLED)
             self._metrics.add("relay_discarded_bytes_total", amount=self.units.discard())
-            held, self._held = self._held, 0
-            stream.release(held)
+            stream.release(stream.held)
         return outcome
 
     @property
@@ -122,7 +120,7 @@ class Downlink:
         """Write what has arrived as far as the viewer takes it at once; see Stream.tap."""
         if self._writing or self._left is not None or self._failure is not None:
             return False
-        self._batches = self.units.feed(self._take(stream))
+        self._batches = self.units.feed(stream.take())
         try:
             for batch in self._batches:
                 if not batch.plain or not self._http.write_now(batch.parts, batch.size):
@@ -156,16 +154,10 @@ class Downlink:
 
     def _rest(self, stream: TunnelStream) -> Iterator[Batch]:
         yield from self._batches
-        yield from self.units.feed(self._take(stream))
-
-    def _take(self, stream: TunnelStream) -> list[Event]:
-        events = stream.take()
-        self._held += sum(len(event.view) for event in events if isinstance(event, Data))
-        return events
+        yield from self.units.feed(stream.take())
 
     def _written(self, stream: TunnelStream, batch: Batch) -> None:
         self._metrics.carried(self._row, "down", batch.size)
-        self._held -= batch.size
         stream.release(batch.size)
 
     async def _first_sign(self, stream: TunnelStream) -> None:

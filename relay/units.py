@@ -81,13 +81,17 @@ class Units:
         return progressed
 
     def _take(self, event: Event, batch: Batch) -> None:
+        if isinstance(event, Data):  # nearly all are Data and Mark
+            self._on_data(event.view, batch)
+        elif isinstance(event, Mark):
+            self._complete(batch)
+            self.cursor = event.cursor
+            self.at_boundary = self._progressed = True
+        else:
+            self._take_rest(event, batch)
+
+    def _take_rest(self, event: Event, batch: Batch) -> None:
         match event:
-            case Data():
-                self._on_data(event.view, batch)
-            case Mark():
-                self._complete(batch)
-                self.cursor = event.cursor
-                self.at_boundary = self._progressed = True
             case Head():
                 batch.head = event.head
                 self._progressed = True

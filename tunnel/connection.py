@@ -22,6 +22,7 @@ from tunnel.events import (
     End,
     Established,
     Event,
+    Events,
     Going,
     Head,
     Opened,
@@ -45,7 +46,7 @@ from tunnel.frames import (
 from tunnel.hello import Hello
 from tunnel.liveness import Liveness
 from tunnel.payload import Buffer, Payload
-from tunnel.payload_frames import payload_event
+from tunnel.payload_frames import payload_events
 from tunnel.scheduler import Scheduler
 from tunnel.settings import TunnelSettings
 from tunnel.stream_state import Half
@@ -70,9 +71,6 @@ class Phase(enum.Enum):
     AUTH = "auth"
     OPEN = "open"
     CLOSED = "closed"
-
-
-Events = list[tuple[int, Event]]
 
 
 class Connection:
@@ -131,6 +129,11 @@ class Connection:
         return self._scheduler.pending
 
     @property
+    def only_control(self) -> bool:
+        """Whether there are control frames to send, CREDIT included, and no stream's."""
+        return self._scheduler.only_control
+
+    @property
     def streams_open(self) -> int:
         """Streams that have not ended."""
         return len(self._streams)
@@ -172,16 +175,14 @@ class Connection:
         Never raises for what a peer sends: a violation ends the tunnel with GOAWAY and Closed.
         """
         self._liveness.heard(now)
-        streams, limit = self._streams, self.hello.max_frame_bytes
+        at, count, limit = 0, len(frames), self.hello.max_frame_bytes
         try:
-            for data in frames:
-                event = payload_event(data, streams, limit) if self.phase is Phase.OPEN else None
-                if event is not None:
-                    self._events.append(event)
-                elif self.phase is Phase.CLOSED:
-                    break
-                else:
-                    self._frame(data, now)
+            while at < count and self.phase is not Phase.CLOSED:
+                if self.phase is Phase.OPEN:
+                    at = payload_events(frames, at, self._streams, limit, self._events)
+                if at < count:
+                    self._frame(frames[at], now)
+                    at += 1
         except RemoteError as error:
             self._fail(error.code)
         return self._flush_events()

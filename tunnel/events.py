@@ -88,3 +88,4 @@ class Closed:
 
 StreamEvent = Opened | Head | Data | Mark | End | Reset
 Event = StreamEvent | TokenReceived | Established | Going | Closed
+Events = list[tuple[int, Event]]

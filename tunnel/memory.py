@@ -55,6 +55,7 @@ class MemoryTransport:
         self._inbox: deque[bytes] = deque()
         self._in_flight = 0
         self._other = self
+        self._unsent: list[Frame] = []
         self.changed = trio.Event()
         link.attach(self)
 
@@ -70,7 +71,7 @@ class MemoryTransport:
     @property
     def pending(self) -> bool:
         """See Transport."""
-        return False
+        return bool(self._unsent)
 
     async def receive(self) -> list[memoryview]:
         """See Transport."""
@@ -87,7 +88,8 @@ class MemoryTransport:
     async def send(self, frames: list[Frame]) -> None:
         """See Transport."""
         other = self._other
-        for frame in frames:
+        unsent, self._unsent = self._unsent, []
+        for frame in (*unsent, *frames):
             while other._in_flight >= MAX_IN_FLIGHT_BYTES and not self._link.closed:
                 await self._wait()
             if self._link.closed:
@@ -97,6 +99,10 @@ class MemoryTransport:
             other._in_flight += len(data)
             other.changed.set()
         await trio.lowlevel.checkpoint()
+
+    def send_now(self, frames: list[Frame]) -> None:
+        """See Transport."""
+        self._unsent += frames
 
     async def aclose(self) -> None:
         """Close the link in order: what was sent before can still be received."""

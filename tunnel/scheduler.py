@@ -28,6 +28,11 @@ class Scheduler:
         return bool(self._control or self._credit or self._ring)
 
     @property
+    def only_control(self) -> bool:
+        """Whether control frames or credit wait, and nothing of a stream's."""
+        return not self._ring and bool(self._control or self._credit)
+
+    @property
     def full(self) -> bool:
         """Whether no further control frame may wait."""
         return len(self._control) >= MAX_CONTROL_FRAMES

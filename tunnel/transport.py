@@ -31,6 +31,16 @@ class Transport(Protocol):
         """
         ...
 
+    def send_now(self, frames: list[Frame]) -> None:
+        """Hand frames over without waiting; what is not taken at once becomes `pending`.
+
+        Only while nothing is pending and `send` is not under way.
+
+        Raises:
+            TransportClosed: the connection ended.
+        """
+        ...
+
     async def aclose(self) -> None:
         """End the connection; safe to call twice and when cancelled."""
         ...

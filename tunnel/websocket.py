@@ -22,7 +22,7 @@ from websockets.uri import parse_uri
 
 from tunnel.errors import HandshakeFailed, TransportClosed
 from tunnel.frames import MAX_FRAME_BYTES
-from tunnel.gather import send_now, send_rest
+from tunnel.gather import send_now, send_rest, skip
 from tunnel.intake import READ_BYTES, can_read_now, read_into, shared
 from tunnel.payload import Buffer
 from tunnel.streams import Frame
@@ -70,7 +70,7 @@ class WebSocketTransport:
         self._ahead = b""  # what came with the handshake and was not looked at yet
         self._rest = bytearray()  # the beginning of a frame that has not arrived whole
         self._fragments: list[bytes] = []
-        self._replies: list[bytes] = []
+        self._replies: list[Buffer] = []  # the protocol's own, and what `send_now` left
         self._reading, self._writing = _Turn(), _Turn()
 
     @property
@@ -91,12 +91,15 @@ class WebSocketTransport:
 
     async def send(self, frames: list[Frame]) -> None:
         """See Transport."""
-        if self._protocol.state is not State.OPEN and frames:
-            raise TransportClosed("the WebSocket was closed")
-        replies, self._replies = self._replies, []
-        own = self._protocol.data_to_send()
-        data = encode(frames, mask=masks(self._protocol))
-        await self._write([*replies, *own, *data])
+        await self._write(self._outgoing(frames))
+
+    def send_now(self, frames: list[Frame]) -> None:
+        """See Transport."""
+        buffers = self._outgoing(frames)
+        try:
+            self._replies = skip(buffers, send_now(self._stream, buffers))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise TransportClosed("the connection broke") from None
 
     async def handshake(self, settled: Callable[[], bool]) -> None:
         """Feed the library until `settled`; what follows the HTTP head stays here for `receive`."""
@@ -121,6 +124,14 @@ class WebSocketTransport:
             wipe(self._rest)
             shared.wipe()
             await trio.aclose_forcefully(self._stream)
+
+    def _outgoing(self, frames: list[Frame]) -> list[Buffer]:
+        """Return all that is to be written: what waits in `pending`, then frames."""
+        if self._protocol.state is not State.OPEN and frames:
+            raise TransportClosed("the WebSocket was closed")
+        replies, self._replies = self._replies, []
+        own = self._protocol.data_to_send()
+        return [*replies, *own, *encode(frames, mask=masks(self._protocol))]
 
     async def _next(self) -> list[memoryview]:
         """Read once and return the messages that are whole now."""

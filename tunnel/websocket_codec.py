@@ -107,11 +107,11 @@ class Decoder:
         while start + head_bytes <= end:
             word, size, key = unpack(data, start)
             body = start + head_bytes
-            if word in self._words:  # no length of its own: what stands there is key or payload
-                body -= _U16.size
+            if word != long:
+                if word not in self._words:
+                    break
+                body -= _U16.size  # no length of its own: what stands there is key or payload
                 size, key = word & ~MASKED & 0xFF, data[body - MASK_BYTES : body]
-            elif word != long:
-                break
             upto = body + size
             if upto > end or size > self._limit:
                 break

@@ -58,6 +58,14 @@ class ReferenceTransport:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise TransportClosed("the connection broke") from None
 
+    def send_now(self, frames: list[Frame]) -> None:
+        """See Transport."""
+        if self._protocol.state is not State.OPEN:
+            raise TransportClosed("the WebSocket was closed")
+        for frame in frames:
+            self._protocol.send_binary(bytes(joined(frame)))
+        self._replies += self._protocol.data_to_send()
+
     async def aclose(self) -> None:
         """See Transport."""
         if self._protocol.state is State.OPEN:

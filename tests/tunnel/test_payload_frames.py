@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tunnel.events import Data, Mark
+from tunnel.events import Data, Events, Mark
 from tunnel.frames import MAX_CURSOR_BYTES, MAX_FRAME_BYTES, FrameType, frame
-from tunnel.payload_frames import payload_event
+from tunnel.payload_frames import payload_events
 from tunnel.settings import TunnelSettings
 from tunnel.stream_state import Half
 from tunnel.stream_table import StreamTable
@@ -21,18 +21,24 @@ def table(receiving: Half = Half.BODY) -> StreamTable:
     return streams
 
 
-def take(streams: StreamTable, data: bytes) -> tuple[int, Data | Mark] | None:
-    return payload_event(memoryview(data), streams, MAX_FRAME_BYTES)
+def take(streams: StreamTable, *frames: bytes) -> Events:
+    """Take frames after one that is left out; exactly those whose events are returned."""
+    events: Events = []
+    views = [memoryview(data) for data in (b"", *frames)]
+    end = payload_events(views, 1, streams, MAX_FRAME_BYTES, events)
+    assert end == 1 + len(events)
+    return events
 
 
 def test_what_is_in_order_is_booked() -> None:
     streams = table()
-    assert take(streams, frame(FrameType.DATA, 1, b"x" * CREDIT)) == (
-        1,
-        Data(memoryview(b"x" * CREDIT)),
-    )
-    assert take(streams, frame(FrameType.MARK, 1, b"7")) == (1, Mark(b"7"))
-    assert take(streams, frame(FrameType.MARK, 1)) == (1, Mark(b""))
+    data = frame(FrameType.DATA, 1, b"x" * CREDIT)
+    marks = frame(FrameType.MARK, 1, b"7"), frame(FrameType.MARK, 1)
+    assert take(streams, data, *marks) == [
+        (1, Data(memoryview(b"x" * CREDIT))),
+        (1, Mark(b"7")),
+        (1, Mark(b"")),
+    ]
     record = streams.get(1)
     assert record is not None
     assert (record.receive.outstanding, record.receive.queued) == (0, CREDIT)
@@ -56,7 +62,17 @@ def test_what_is_in_order_is_booked() -> None:
 )
 def test_anything_else_goes_the_long_way(receiving: Half, data: bytes) -> None:
     streams = table(receiving)
-    assert take(streams, data) is None
+    assert take(streams, data, frame(FrameType.MARK, 1)) == []
     record = streams.get(1)
     assert record is not None
     assert (record.receive.outstanding, record.receive.queued) == (CREDIT, 0)
+
+
+def test_each_frame_is_booked_on_its_own_stream() -> None:
+    streams = table()
+    other = streams.open_own(0, 0.0)
+    other.receiving, other.receive.outstanding = Half.BODY, CREDIT
+    ids = (1, other.id, other.id, 1)
+    events = take(streams, *(frame(FrameType.DATA, stream, b"x" * stream) for stream in ids))
+    assert [stream for stream, _ in events] == list(ids)
+    assert [streams.get(stream).receive.queued for stream in (1, other.id)] == [2, 2 * other.id]  # type: ignore[union-attr]

@@ -76,6 +76,36 @@ async def test_frames_arrive_whole_and_in_order(ends: Ends) -> None:
         assert got == frames
 
 
+async def test_what_is_not_taken_at_once_is_pending_and_goes_first(ends: Ends) -> None:
+    for sender, receiver in (ends, ends[::-1]):
+        frames: list[bytes] = []
+        while not sender.pending:  # until the sockets are full
+            frames.append(b"%08d" % len(frames) + BIG[:60_000])
+            sender.send_now([[frames[-1]]])
+        frames.append(b"the last one")
+        _, got = await together(
+            lambda s=sender, f=frames: s.send([[f[-1]]]),  # type: ignore[misc]
+            lambda r=receiver, f=frames: drained(r, len(f)),  # type: ignore[misc]
+        )
+        assert got == frames
+        assert not sender.pending
+
+
+async def test_nothing_is_sent_at_once_after_the_end(ends: Ends) -> None:
+    near, far = ends
+    await far.aclose()
+    with pytest.raises(TransportClosed):
+        await drained(near, 1)
+
+    async def send() -> None:
+        for _ in range(9):  # a socket tells at the second write
+            near.send_now([[b"too late"]])
+            await near.send([])
+
+    with pytest.raises(TransportClosed):
+        await send()
+
+
 async def test_a_frame_of_several_buffers_is_one_message(ends: Ends) -> None:
     near, far = ends
     await near.send([[b"head", bytearray(b"er"), memoryview(BIG)[:5]], [b"next"]])
