@@ -8,9 +8,10 @@ import pytest
 
 from perf.plan import QUICK, available
 from planesplit.measure.catalogue import SUBJECTS
+from planesplit.measure.peers import start_splice
 from planesplit.measure.report import over_ratio
 from planesplit.measure.rounds import Throughput, measure_throughput
-from planesplit.measure.subjects import Subject, start_splice
+from planesplit.measure.subjects import Subject
 
 pytestmark = pytest.mark.integration
 

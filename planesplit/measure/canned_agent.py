@@ -161,12 +161,18 @@ class CannedAgent:
             self._nursery.start_soon(_until_lost, feed.echo)
         return {}
 
-    async def lines(self, plan: dict[str, Any]) -> dict[str, Any]:
-        """Send lines as planned, on all streams; answers when the last one was handed over."""
+    async def lines(self, plan: dict[str, Any], first: int = 0) -> dict[str, Any]:
+        """Send lines as planned; answers when the last one was handed over.
+
+        Args:
+            plan: of as many exchanges as it has streams.
+            first: of these exchanges.
+        """
         schedule = LinePlan(**plan)
-        sources = [LineSource(schedule, stream) for stream in range(len(self._feeds))]
+        feeds = self._feeds[first : first + schedule.streams]
+        sources = [LineSource(schedule, stream) for stream in range(len(feeds))]
         async with trio.open_nursery() as nursery:
-            for feed, source in zip(self._feeds, sources, strict=True):
+            for feed, source in zip(feeds, sources, strict=True):
                 nursery.start_soon(feed.send_lines, source)
         return handed_over(sources)
 

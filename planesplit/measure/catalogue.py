@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from planesplit.measure.haproxy import find_haproxy
-from planesplit.measure.subjects import (
-    Subject,
+from planesplit.measure.peers import (
+    haproxy_missing,
+    openssh_missing,
     start_haproxy,
-    start_relay,
-    start_relay_direct,
+    start_openssh,
+    start_pair,
     start_splice,
+    websockets,
 )
-from planesplit.measure.whole import start_whole
+from planesplit.measure.secure import AGENT_SIDE, BOTH, relay_with, splice_with
+from planesplit.measure.subjects import Subject, start_relay, start_relay_direct
+from planesplit.measure.whole import start_prompt, start_whole
 
-PARTS = ("bulk", "lines", "rtt", "stalled", "query")
+PARTS = (
+    "bulk",
+    "tls",
+    "lines",
+    "prompt",
+    "rtt",
+    "fair",
+    "window",
+    "stalled",
+    "memory",
+    "idle",
+    "seal",
+    "query",
+)
 
 
-def _haproxy_missing() -> str:
-    return "" if find_haproxy() else "haproxy is not installed (Debian package haproxy)"
+def _all(*parts: str) -> frozenset[str]:
+    return frozenset(parts)
 
 
 SUBJECTS: dict[str, Subject] = {
@@ -26,32 +42,87 @@ SUBJECTS: dict[str, Subject] = {
             "floor",
             "blocking threads, 256 KiB recv_into and sendall",
             start_splice,
-            frozenset({"bulk", "lines", "rtt"}),
+            _all("bulk", "lines", "rtt", "fair"),
+        ),
+        Subject(
+            "pair",
+            "two of these in a row, as relay and agent are",
+            start_pair,
+            _all("prompt", "rtt"),
         ),
         Subject(
             "haproxy",
             "HAProxy in TCP mode",
             start_haproxy,
-            frozenset({"bulk", "lines", "rtt"}),
-            _haproxy_missing,
+            _all("bulk", "lines", "rtt"),
+            haproxy_missing,
+        ),
+        Subject(
+            "openssh",
+            "OpenSSH, ssh -R with aes128-gcm; encrypted between sshd and ssh",
+            start_openssh,
+            _all("bulk", "tls", "rtt"),
+            openssh_missing,
+        ),
+        Subject(
+            "websockets-trio",
+            "the usual relay over one WebSocket, with websockets.trio",
+            websockets("trio"),
+            _all("bulk", "rtt"),
+        ),
+        Subject(
+            "websockets-asyncio",
+            "the same with websockets on asyncio",
+            websockets("asyncio"),
+            _all("bulk", "rtt"),
         ),
         Subject(
             "relay",
             "our relay, tails: units are held until they are whole",
             start_relay,
-            frozenset({"bulk", "lines", "stalled"}),
+            _all("bulk", "lines", "fair", "stalled", "window", "memory", "idle", "seal"),
         ),
         Subject(
             "relay-direct",
             "our relay, exchanges passed on as they come",
             start_relay_direct,
-            frozenset({"bulk", "rtt"}),
+            _all("bulk", "rtt"),
+        ),
+        Subject(
+            "floor-tls",
+            "blocking threads with TLS on both sides",
+            splice_with(BOTH),
+            _all("tls"),
+        ),
+        Subject(
+            "floor-agent-tls",
+            "blocking threads with TLS on the source's side",
+            splice_with(AGENT_SIDE),
+            _all("tls"),
+        ),
+        Subject(
+            "relay-mtls",
+            "our relay, mTLS to the agent and TLS to viewers",
+            relay_with(BOTH),
+            _all("tls"),
+        ),
+        Subject(
+            "relay-agent-tls",
+            "our relay, mTLS to the agent and plain viewers",
+            relay_with(AGENT_SIDE),
+            _all("tls"),
         ),
         Subject(
             "whole",
             "our relay behind our agent, which reads log files",
             start_whole,
-            frozenset({"lines"}),
+            _all("lines"),
+        ),
+        Subject(
+            "whole-latency",
+            "the same with the agent's policy `latency`",
+            start_prompt,
+            _all("prompt"),
         ),
     )
 }

@@ -171,7 +171,7 @@ class Fleet:
             files = _files(self._server, self._authority.ca_file)
             lines += ["[tls]", *(f"{name} = {json.dumps(path)}" for name, path in files.items())]
         self._config.write_text("\n".join(lines) + "\n")
-        self.relay = await self._lab.start("relay", "relay", "--config", str(self._config))
+        self.relay = await self._lab.start_relay(self._config)
         self._ready = self.relay.ready
         async with self._client() as http:
             (await http.put("/v1/policy", json=self._policy())).raise_for_status()

@@ -110,13 +110,26 @@ class Lab:
         Raises:
             MeasureError: it did not get ready.
         """
-        process = PlaneProcess(name, self.directory, command=(sys.executable, "-m", *command))
+        python = (sys.executable, "-P", "-m", *command)
+        process = PlaneProcess(name, self.directory, command=python)
         self._processes.append(process)
         try:
             await process.start(self._nursery, ready_s=READY_S)
         except PlaneFailed as error:
             raise MeasureError(str(error)) from None
         return process
+
+    async def start_relay(self, config: Path, *, module: str = "relay") -> PlaneProcess:
+        """Start our relay as a split does by default.
+
+        Args:
+            config: its configuration.
+            module: what runs it.
+
+        Raises:
+            MeasureError: it did not get ready.
+        """
+        return await self.start("relay", module, "--config", str(config))
 
     async def helper(self, module: str) -> Helper:
         """Start one of this package's helper processes."""

@@ -14,6 +14,7 @@ from planesplit.measure.unit import UNIT_BYTES
 
 SLOWEST_BYTES_PER_S = 1_000_000  # a relay that is slower is not waited for
 SLACK_S = 20.0
+OPEN_S, OPEN_EACH_S = 10.0, 0.5
 LEAD_S = 0.05  # until the first line is due: time for the command to arrive
 
 
@@ -78,6 +79,9 @@ class Rig:
         agent_pid: the agent's process, 0 without one.
         tails: whether the answers are TailLogs messages.
         viewer_port: where viewers dial.
+        request: what each of them sends, one character a byte.
+        receive_buffer_bytes: of their sockets; 0 leaves it to the system.
+        ca_file: of their TLS; "" for plain connections.
     """
 
     name: str
@@ -88,6 +92,9 @@ class Rig:
     agent_pid: int = 0
     tails: bool = False
     viewer_port: int = 0
+    request: str = ""
+    receive_buffer_bytes: int = 0
+    ca_file: str = ""
 
     async def transfer(self, units: int, first: int = 0, count: int | None = None) -> Sample:
         """Send so many units over each of the streams and wait for the last byte.
@@ -157,6 +164,50 @@ class Rig:
         if not plan.complete(received):
             raise MeasureError(f"{self.name}: lines were lost, doubled or out of order")
         return LineSample(plan, handed_over, received, sent["late_s"], *used)
+
+    async def quiet_lines(self, plan: LinePlan, first: int, within_s: float) -> list[Batch]:
+        """Send lines over some of the streams, beside whatever the others do; return what came.
+
+        Args:
+            plan: of as many streams as it has.
+            first: of these streams.
+            within_s: how long that may take.
+
+        Raises:
+            MeasureError: it failed or took too long.
+        """
+        received: list[Batch] = []
+
+        async def receive() -> None:
+            count = plan.streams
+            answer = await self.sink.ask(
+                "lines", within_s=within_s, lines_each=plan.lines, first=first, count=count
+            )
+            received.extend(Batch(*each) for each in answer["batches"])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await self.source.ask("lines", within_s=within_s, plan=plan.as_json(), first=first)
+        if not plan.complete(received):
+            raise MeasureError(f"{self.name}: lines were lost, doubled or out of order")
+        return received
+
+    async def open_more(self, count: int) -> None:
+        """Open more exchanges, like those there are.
+
+        Raises:
+            MeasureError: it failed.
+        """
+        await self.sink.ask(
+            "open",
+            within_s=OPEN_S + OPEN_EACH_S * count,
+            port=self.viewer_port,
+            request=self.request,
+            count=count,
+            receive_buffer_bytes=self.receive_buffer_bytes,
+            ca_file=self.ca_file,
+        )
+        self.streams += count
 
     async def ping(self, count: int, size: int) -> list[float]:
         """Return round-trip times in seconds of `size` bytes up and down one exchange.

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -18,6 +19,7 @@ from planesplit.measure.chunked import ChunkedBody
 from planesplit.measure.lines import Batch, LinePlan, LineReader
 from planesplit.measure.reactor import READ_BYTES, READABLE, Commands, Reactor
 from planesplit.measure.tally import Tally
+from tunnel.tls import RECORD_BYTES, client_context
 
 OPEN_S = 20.0
 MAX_HEAD_BYTES = 16_384
@@ -84,6 +86,7 @@ class Sink:
             {
                 "open": self.open,
                 "expect": self.expect,
+                "got": self.got,
                 "lines": self.expect_lines,
                 "watch": self.watch,
                 "watched": self.watched,
@@ -100,7 +103,12 @@ class Sink:
         self._reactor.run()
 
     def open(
-        self, port: int, request: str, count: int = 1, receive_buffer_bytes: int = 0
+        self,
+        port: int,
+        request: str,
+        count: int = 1,
+        receive_buffer_bytes: int = 0,
+        ca_file: str = "",
     ) -> dict[str, Any]:
         """Open exchanges one after the other.
 
@@ -109,7 +117,9 @@ class Sink:
             request: what each viewer sends: head and body.
             count: how many.
             receive_buffer_bytes: of the sockets; 0 leaves it to the system.
+            ca_file: of TLS; "" for plain connections.
         """
+        context = client_context(ca_file) if ca_file else None
         for _ in range(count):
             connection = socket.socket()
             connection.settimeout(OPEN_S)
@@ -117,6 +127,8 @@ class Sink:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.connect(("127.0.0.1", port))
+            if context is not None:
+                connection = context.wrap_socket(connection, server_hostname="localhost")
             viewer = Viewer(connection)
             viewer.ask(request.encode("latin-1"))
             connection.setblocking(False)
@@ -133,16 +145,25 @@ class Sink:
                 self._waiting.add(viewer)
         self._tell_if_complete()
 
-    def expect_lines(self, lines_each: int, tails: bool = False) -> None:
+    def got(self, first: int = 0, count: int | None = None) -> dict[str, Any]:
+        """Answer with the bytes that each of the viewers has had by now."""
+        chosen = self._chosen(first, count)
+        return {"at_s": time.monotonic(), "bytes": [viewer.got for viewer in chosen]}
+
+    def expect_lines(
+        self, lines_each: int, tails: bool = False, first: int = 0, count: int | None = None
+    ) -> None:
         """Answer with all batches once so many lines have reached every viewer.
 
         Args:
             lines_each: on each stream.
             tails: whether they come as TailLogs messages.
+            first, count: which viewers; all by default.
         """
         self._batches = []
-        self._lines_left = lines_each * len(self._viewers)
-        for stream, viewer in enumerate(self._viewers):
+        readers = self._chosen(first, count)
+        self._lines_left = lines_each * len(readers)
+        for stream, viewer in enumerate(readers):
             if tails and type(viewer.lines) is LineReader:
                 viewer.lines = _tail_reader(stream)
             self._listen(viewer, self._read_lines)
@@ -225,6 +246,8 @@ class Sink:
         self._reactor.register(viewer.socket.fileno(), READABLE, partial(handler, viewer))
 
     def _read(self, viewer: Viewer) -> list[memoryview]:
+        if isinstance(viewer.socket, ssl.SSLSocket):
+            return viewer.body.feed(self._slab[: _read_records(viewer.socket, self._slab)])
         count = viewer.socket.recv_into(self._slab)
         if not count:
             raise ConnectionResetError("the relay ended an exchange")
@@ -263,6 +286,20 @@ class Sink:
             for batch in viewer.lines.feed(part, at_s):
                 if self._tally:
                     self._tally.add(batch, arrived_s)
+
+
+def _read_records(connection: ssl.SSLSocket, slab: memoryview) -> int:
+    """Read whole records while there are any and they fit; returns how many bytes these are."""
+    at = 0
+    while len(slab) - at >= RECORD_BYTES:
+        try:
+            count = connection.recv_into(slab[at:])
+        except ssl.SSLWantReadError:
+            break
+        if not count:
+            raise ConnectionResetError("the relay ended an exchange")
+        at += count
+    return at
 
 
 def _age_s(notes: list[tuple[int, int, bytes]]) -> float:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import sys
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from planesplit.measure.pace import Pacer, handed_over, paced
 from planesplit.measure.reactor import READ_BYTES, READABLE, WRITABLE, Commands, Reactor
 from planesplit.measure.tally import SendTally
 from planesplit.measure.unit import canned_unit
+from tunnel.tls import server_context
 
 BACKLOG = 1_024
 HEAD_S = 20.0
@@ -57,11 +59,13 @@ class Source:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self._reactor.register(self._listener.fileno(), READABLE, self._accept)
         self._tally: SendTally | None = None
+        self._tls: ssl.SSLContext | None = None
         self._commands = Commands(
             self._reactor,
             control,
             {
                 "port": self.port,
+                "secure": self.secure,
                 "send": self.send,
                 "lines": self.lines,
                 "pace": self.pace,
@@ -78,6 +82,11 @@ class Source:
         """Answer with the port."""
         return {"port": self._listener.getsockname()[1]}
 
+    def secure(self, cert_file: str, key_file: str) -> dict[str, Any]:
+        """Speak TLS on connections from now on."""
+        self._tls = server_context(cert_file, key_file)
+        return {}
+
     def send(self, units: int, first: int = 0, count: int | None = None) -> dict[str, Any]:
         """Send so many units on each of the connections."""
         for feed in self._feeds[first : None if count is None else first + count]:
@@ -92,18 +101,24 @@ class Source:
             self._reactor.register(feed.socket.fileno(), READABLE, partial(self._return, feed))
         return {}
 
-    def lines(self, plan: dict[str, Any]) -> None:
-        """Send lines as planned, on all connections; answers when the last one was handed over."""
+    def lines(self, plan: dict[str, Any], first: int = 0) -> None:
+        """Send lines as planned; answers when the last one was handed over.
+
+        Args:
+            plan: of as many connections as it has streams.
+            first: of these connections.
+        """
         schedule = LinePlan(**plan)
-        sources = [LineSource(schedule, stream) for stream in range(len(self._feeds))]
-        for feed in self._feeds:
+        feeds = self._feeds[first : first + schedule.streams]
+        sources = [LineSource(schedule, stream) for stream in range(len(feeds))]
+        for feed in feeds:
             feed.socket.settimeout(HEAD_S)  # an open loop may wait, and says so in its figures
 
         def hand_over(batch: Batch) -> None:
-            self._feeds[batch.stream].socket.sendall(chunk(schedule.message(batch)))
+            feeds[batch.stream].socket.sendall(chunk(schedule.message(batch)))
 
         def done() -> None:
-            for feed in self._feeds:
+            for feed in feeds:
                 feed.socket.setblocking(False)
             self._commands.reply(**handed_over(sources))
 
@@ -129,6 +144,8 @@ class Source:
         connection, _ = self._listener.accept()
         connection.settimeout(HEAD_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(connection, server_side=True)
         head = b""
         while END_OF_HEAD not in head:
             piece = connection.recv(READ_BYTES)
@@ -141,7 +158,10 @@ class Source:
 
     def _write(self, feed: Feed) -> None:
         end = min(feed.at + feed.left, len(self._block))
-        count = feed.socket.send(self._block[feed.at : end])
+        try:
+            count = feed.socket.send(self._block[feed.at : end])
+        except ssl.SSLWantWriteError:
+            return  # the same bytes again, once there is room
         feed.left -= count
         feed.at = (feed.at + count) % len(self._block)
         if not feed.left:

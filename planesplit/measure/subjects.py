@@ -18,10 +18,8 @@ from tunnel.exchange import Scope
 SCOPE = Scope("acme", "flytesnacks", "development", "c1")
 STREAMING = "application/connect+proto"
 PUSH_S = 10.0
-OPEN_EACH_S = 0.5
 EMPTY_MESSAGE = "\0\0\0\0\0"
-RELAY_CONFIG = """\
-insecure = true
+KEEPALIVE = """\
 [limits]
 keepalive_s = 600.0  # a subject is silent while the others have their turn
 """
@@ -51,14 +49,16 @@ class Load:
     duplex: bool = False
     receive_buffer_bytes: int = 0
 
-    def request(self, path: str) -> str:
+    def request(self, path: str, token: str = "") -> str:
         """Return what each viewer sends."""
-        return viewer_request(path, None if self.duplex else EMPTY_MESSAGE)
+        return viewer_request(path, None if self.duplex else EMPTY_MESSAGE, token)
 
 
-def viewer_request(path: str, body: str | None) -> str:
+def viewer_request(path: str, body: str | None, token: str = "") -> str:
     """Return an HTTP request, one character a byte; without a body it stays open."""
     head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {STREAMING}\r\n"
+    if token:
+        head += f"authorization: Bearer {token}\r\n"
     if body is None:
         return head + "transfer-encoding: chunked\r\n\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n{body}"
@@ -87,15 +87,6 @@ class Subject:
     missing: Callable[[], str] = field(default=lambda: "", repr=False)
 
 
-async def start_splice(lab: Lab, load: Load, *, name: str = "floor", buffer_bytes: int = 0) -> Rig:
-    """Start the blocking-thread splice; `buffer_bytes` 0 is its default."""
-    source = await lab.helper("source")
-    port = (await source.ask("port"))["port"]
-    extra = [str(buffer_bytes)] if buffer_bytes else []
-    splice = await lab.start("splice", "planesplit.measure.splice", str(port), *extra)
-    return await _open(lab, load, name, splice.pid, splice.ready["port"], "/", source)
-
-
 async def straight(port: int) -> int:
     """Let nothing stand in between: the port to dial is the one that was given."""
     return port
@@ -110,42 +101,43 @@ async def start_bare(lab: Lab, load: Load, via: Via = straight) -> Rig:
     """
     source = await lab.helper("source")
     port = await via((await source.ask("port"))["port"])
-    return await _open(lab, load, "bare", 0, port, "/", source)
+    return await open_rig(lab, load, "bare", 0, port, "/", source)
 
 
-async def start_haproxy(lab: Lab, load: Load) -> Rig:
-    """Start HAProxy in TCP mode."""
-    source = await lab.helper("source")
-    port = (await source.ask("port"))["port"]
-    command = ("planesplit.measure.haproxy", str(port), str(lab.directory))
-    proxy = await lab.start("haproxy", *command)
-    return await _open(lab, load, "haproxy", proxy.pid, proxy.ready["port"], "/", source)
-
-
-async def start_relay(lab: Lab, load: Load, *, resumable: bool = True) -> Rig:
+async def start_relay(
+    lab: Lab, load: Load, *, resumable: bool = True, via: Via = straight, more: str = ""
+) -> Rig:
     """Start our relay and an agent that sends canned bytes.
 
     Args:
         lab, load: as ever.
         resumable: a viewer's tail, whose units are held until their MARK; otherwise an exchange of
             the control plane, whose bytes are passed on as they come.
+        via: what stands between agent and relay: given the relay's port, returns the one to dial.
+        more: of the relay's configuration.
     """
-    relay = await start_plain_relay(lab)
+    relay = await start_plain_relay(lab, more)
     ports = relay.ready
     agent = await lab.helper("canned_agent")
-    await agent.ask("dial", port=ports["agent_port"], org=SCOPE.org, cluster=SCOPE.cluster)
+    port = await via(ports["agent_port"])
+    await agent.ask("dial", port=port, org=SCOPE.org, cluster=SCOPE.cluster)
     viewers, path = ("viewer_port", TAIL_LOGS) if resumable else ("control_port", ASSIGN)
     name = "relay" if resumable else "relay-direct"
-    rig = await _open(lab, load, name, relay.pid, ports[viewers], SCOPE.prefix + path, agent)
+    rig = await open_rig(lab, load, name, relay.pid, ports[viewers], SCOPE.prefix + path, agent)
     rig.agent_pid = agent.pid
     return rig
 
 
-async def start_plain_relay(lab: Lab) -> PlaneProcess:
-    """Start our relay without TLS, with a policy for the demo subject and one cluster."""
+async def start_plain_relay(lab: Lab, more: str = "") -> PlaneProcess:
+    """Start our relay without TLS, with a policy for the demo subject and one cluster.
+
+    Args:
+        lab: as ever.
+        more: tables of its configuration.
+    """
     config_file = lab.path("relay.toml")
-    config_file.write_text(RELAY_CONFIG, encoding="utf-8")
-    relay = await lab.start("relay", "relay", "--config", str(config_file))
+    config_file.write_text(f"insecure = true\n{KEEPALIVE}{more}", encoding="utf-8")
+    relay = await lab.start_relay(config_file)
     await push_policy(relay.ready["control_port"])
     return relay
 
@@ -168,18 +160,44 @@ async def push_policy(control_port: int) -> None:
         raise MeasureError(f"the relay answered {answer.status_code} to the policy")
 
 
-async def _open(
-    lab: Lab, load: Load, name: str, pid: int, port: int, path: str, source: Helper
+async def open_rig(
+    lab: Lab,
+    load: Load,
+    name: str,
+    pid: int,
+    port: int,
+    path: str,
+    source: Helper,
+    *,
+    token: str = "",
+    ca_file: str = "",
 ) -> Rig:
-    sink = await lab.helper("sink")
-    await sink.ask(
-        "open",
-        within_s=10.0 + OPEN_EACH_S * load.streams,
-        port=port,
-        request=load.request(path),
-        count=load.streams,
+    """Have viewers open their exchanges.
+
+    Args:
+        lab, load: as ever.
+        name: of the subject.
+        pid: of the process whose cost counts, 0 without one.
+        port, path: what viewers dial and ask for.
+        source: where bytes come from.
+        token: what they show; "" for none.
+        ca_file: of TLS; "" for plain connections.
+
+    Raises:
+        MeasureError: they could not.
+    """
+    rig = Rig(
+        name,
+        0,
+        pid,
+        source,
+        await lab.helper("sink"),
+        viewer_port=port,
+        request=load.request(path, token),
         receive_buffer_bytes=load.receive_buffer_bytes,
+        ca_file=ca_file,
     )
+    await rig.open_more(load.streams)
     if load.duplex:
         await source.ask("echo")
-    return Rig(name, load.streams, pid, source, sink, viewer_port=port)
+    return rig

@@ -45,3 +45,12 @@ class Timer:
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self._descriptor)
+
+
+async def wait_until(at_s: float) -> None:
+    """Wait for a time of trio's clock, by a timer that is not rounded to milliseconds."""
+    timer = Timer()
+    try:
+        await timer.until(time.monotonic() + at_s - trio.current_time())
+    finally:
+        timer.close()

@@ -31,12 +31,13 @@ ACTION = "a0"
 QUIET_POD = ("sleep", "86400")  # its log is written by the node-log helper instead
 
 
-async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
+async def start_whole(lab: Lab, load: Load, via: Via = straight, *, policy: str = "") -> Rig:
     """Start everything that a line crosses, with one pod and one tail a stream.
 
     Args:
         lab, load: as ever.
         via: what stands between agent and relay: given the relay's port, returns the one to dial.
+        policy: of the agent, how it batches lines; its default if empty.
     """
     relay = await start_plain_relay(lab)
     dialled = await via(relay.ready["agent_port"])
@@ -47,7 +48,7 @@ async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
         "customer_stub",
         *_configured(lab, "customer_stub", {"log_root": str(log_root), "insecure": True}),
     )
-    settings = {
+    settings: dict[str, object] = {
         "org": SCOPE.org,
         "cluster": SCOPE.cluster,
         "relay_url": f"ws://127.0.0.1:{dialled}/tunnel",
@@ -55,6 +56,8 @@ async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
         "log_root": str(log_root),
         "state_dir": str(state),
     }
+    if policy:
+        settings["logs"] = {"policy": policy}
     agent = await lab.start("compute_agent", *_configured(lab, "compute_agent", settings))
     await push_access(relay.ready["control_port"])
     source, sink = await lab.helper("node_log"), await lab.helper("sink")
@@ -73,6 +76,13 @@ async def start_whole(lab: Lab, load: Load, via: Via = straight) -> Rig:
         tails=True,
         viewer_port=relay.ready["viewer_port"],
     )
+
+
+async def start_prompt(lab: Lab, load: Load) -> Rig:
+    """Start it all with an agent that does not wait for a batch to fill."""
+    rig = await start_whole(lab, load, policy="latency")
+    rig.name = "whole-latency"
+    return rig
 
 
 def _configured(lab: Lab, module: str, settings: Mapping[str, object]) -> tuple[str, str, str]:

@@ -1,0 +1,122 @@
+"""A quiet stream beside busy ones: lines at a steady rate while bulk saturates the relay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from planesplit.measure.lab import MeasureError, open_lab
+from planesplit.measure.latency import Percentiles
+from planesplit.measure.lines import LinePlan
+from planesplit.measure.rig import LEAD_S, SLACK_S, Rig
+from planesplit.measure.rounds import Progress, interleaved
+from planesplit.measure.spread import Spread, percentile
+from planesplit.measure.subjects import Load, Subject
+from planesplit.measure.unit import UNIT_BYTES
+
+BULK_STREAMS = 16
+RATE_PER_S = 1_000.0
+WARM_UP_BYTES = 100_000_000
+LONGER = 2.0  # bulk is meant to outlast the lines: it must not run dry when it runs faster
+
+
+@dataclass(frozen=True, slots=True)
+class Fairness:
+    """How long the quiet stream's lines took over one subject.
+
+    Args:
+        subject: its name.
+        bulk_streams: that were saturated.
+        rate_per_s: lines a second of the quiet one.
+        latency: of all rounds together, from a line's intended time.
+        p99_ms: spread over the rounds.
+        bulk_mb_per_s: of the others, meanwhile.
+    """
+
+    subject: str
+    bulk_streams: int
+    rate_per_s: float
+    latency: Percentiles
+    p99_ms: Spread
+    bulk_mb_per_s: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    latencies_s: list[float]
+    bulk_mb_per_s: float
+
+
+async def measure_fairness(
+    subjects: Sequence[Subject],
+    *,
+    duration_s: float,
+    rounds: int,
+    progress: Progress,
+    bulk_streams: int = BULK_STREAMS,
+    rate_per_s: float = RATE_PER_S,
+) -> list[Fairness]:
+    """Measure one stream of lines of 200 bytes beside bulk streams.
+
+    Args:
+        subjects: what to measure.
+        duration_s: of the lines of one turn.
+        rounds: how often each has its turn.
+        progress: told what is going on.
+        bulk_streams: how many are saturated.
+        rate_per_s: lines a second.
+
+    Raises:
+        MeasureError: a subject failed, or bulk ended before the lines did.
+    """
+    what = f"{rate_per_s:g} lines/s beside {bulk_streams} bulk streams"
+    async with open_lab() as lab:
+        progress(f"{what}: starting")
+        rigs, units = [], {}
+        for subject in subjects:
+            rig = await subject.start(lab, Load(bulk_streams + 1))
+            warm = WARM_UP_BYTES // UNIT_BYTES // bulk_streams
+            speed = (await rig.transfer(warm, 0, bulk_streams)).mb_per_s * 1e6
+            units[rig.name] = int(speed * duration_s * LONGER / bulk_streams / UNIT_BYTES) + 1
+            rigs.append(rig)
+        found = await interleaved(
+            rigs,
+            rounds,
+            lambda rig: _turn(rig, bulk_streams, units[rig.name], rate_per_s, duration_s),
+            lambda text: progress(f"{what}: {text}"),
+        )
+    return [_figure(name, turns, bulk_streams, rate_per_s) for name, turns in found.items()]
+
+
+async def _turn(rig: Rig, bulk: int, units: int, rate_per_s: float, duration_s: float) -> _Turn:
+    within_s = SLACK_S + 5 * duration_s
+    before = await _got(rig, bulk)
+    began_s = time.monotonic()
+    await rig.source.ask("send", units=units, first=0, count=bulk)
+    plan = LinePlan(rate_per_s, duration_s, start_s=time.monotonic() + LEAD_S)
+    received = await rig.quiet_lines(plan, bulk, within_s)
+    moved, elapsed_s = await _got(rig, bulk) - before, time.monotonic() - began_s
+    if moved >= units * UNIT_BYTES * bulk:
+        raise MeasureError(f"{rig.name}: bulk ended before the lines did; this shows nothing")
+    done = await rig.sink.ask(
+        "expect", within_s=within_s * LONGER, bytes_each=units * UNIT_BYTES, first=0, count=bulk
+    )
+    if done["excess_bytes"]:
+        raise MeasureError(f"{rig.name}: {done['excess_bytes']} bytes came that nobody sent")
+    return _Turn(plan.latencies_s(received), moved / elapsed_s / 1e6)
+
+
+async def _got(rig: Rig, bulk: int) -> int:
+    return sum((await rig.sink.ask("got", first=0, count=bulk))["bytes"])
+
+
+def _figure(name: str, turns: Sequence[_Turn], bulk: int, rate_per_s: float) -> Fairness:
+    return Fairness(
+        subject=name,
+        bulk_streams=bulk,
+        rate_per_s=rate_per_s,
+        latency=Percentiles.of([time for turn in turns for time in turn.latencies_s]),
+        p99_ms=Spread.of(percentile(turn.latencies_s, 99.0) * 1e3 for turn in turns),
+        bulk_mb_per_s=Spread.of(turn.bulk_mb_per_s for turn in turns),
+    )
