@@ -6,14 +6,19 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import trio
 
+from perf.document import DocumentError, as_blocks, write
 from perf.plan import QUICK, Plan, measure
+from perf.verdicts import verdict_table, verdicts
 from planesplit.measure.catalogue import PARTS, SUBJECTS
 from planesplit.measure.lab import MeasureError
+from planesplit.measure.report import Report, machine, plain
 
+USAGE_EXIT = 2
 ENVIRONMENT_EXIT = 3
 INTERRUPTED_EXIT = 130
 
@@ -36,10 +41,28 @@ def main() -> int:
         return_code = INTERRUPTED_EXIT
     else:
         _progress("")
-        text = json.dumps(report.as_json(), indent=1) + "\n" if options.json else report.as_text()
-        sys.stdout.write(text)
-        return_code = 0
+        return_code = _show(report, options)
     return return_code
+
+
+def _show(report: Report, options: argparse.Namespace) -> int:
+    """Print a report, and write it into a document if one was named."""
+    found = verdicts(report)
+    if options.json:
+        judged = [asdict(each) | {"verdict": each.text} for each in found]
+        document = report.as_json() | {"verdicts": plain(judged)}
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+    else:
+        sys.stdout.write(f"{report.as_text()}\n{verdict_table(found).as_text()}\n")
+    if options.document is None:
+        return 0
+    tables = [verdict_table(found), *report.tables()]
+    try:
+        write(options.document, as_blocks(machine(report.environment), tables))
+    except (DocumentError, OSError) as error:
+        sys.stderr.write(f"perf: {options.document}: {error}\n")
+        return USAGE_EXIT
+    return 0
 
 
 def _first(errors: BaseException) -> BaseException:
@@ -91,6 +114,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--parts", type=_names(PARTS), default=PARTS, metavar="NAME,NAME", help=", ".join(PARTS)
+    )
+    parser.add_argument(
+        "--document", type=Path, metavar="FILE", help="write the tables into its marked blocks too"
     )
     return parser.parse_args()
 

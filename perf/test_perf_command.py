@@ -39,7 +39,7 @@ def test_json_goes_to_stdout_and_progress_to_stderr() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--subjects", "telnet"), "'telnet' is none of floor, haproxy"),
+        (("--subjects", "telnet"), "'telnet' is none of floor, pair, haproxy"),
         (("--parts", "everything"), "'everything' is none of bulk"),
         (("--rounds", "0"), "'0' is not a number from 1 to 1000"),
     ],

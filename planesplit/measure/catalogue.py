@@ -29,6 +29,7 @@ PARTS = (
     "seal",
     "query",
 )
+PEER_STREAMS = 16  # of these that are slow, or stop when one viewer does
 
 
 def _all(*parts: str) -> frozenset[str]:
@@ -63,18 +64,21 @@ SUBJECTS: dict[str, Subject] = {
             start_openssh,
             _all("bulk", "tls", "rtt"),
             openssh_missing,
+            most_streams=PEER_STREAMS,
         ),
         Subject(
             "websockets-trio",
             "the usual relay over one WebSocket, with websockets.trio",
             websockets("trio"),
             _all("bulk", "rtt"),
+            most_streams=PEER_STREAMS,
         ),
         Subject(
             "websockets-asyncio",
             "the same with websockets on asyncio",
             websockets("asyncio"),
             _all("bulk", "rtt"),
+            most_streams=PEER_STREAMS,
         ),
         Subject(
             "relay",

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any
 
-from planesplit.measure.latency import LineLatency, Percentiles, RoundTrip
+from planesplit.measure.fairness import Fairness
+from planesplit.measure.latency import LineLatency, RoundTrip
 from planesplit.measure.queries import Queries
+from planesplit.measure.resting import Memory
 from planesplit.measure.rounds import Throughput
+from planesplit.measure.sealing import Sealing
 from planesplit.measure.spread import Spread
 from planesplit.measure.stalled import Stalled
+from planesplit.measure.tables import (
+    Table,
+    around,
+    fairness_table,
+    idle_table,
+    lines_table,
+    memory_table,
+    round_trip_table,
+    sealing_table,
+    stalled_table,
+    throughput_table,
+    window_table,
+)
+from planesplit.measure.window import Window
 
-SCHEMA = 1
-MB = 1e6
+SCHEMA = 2
 DIGITS = 4
 BUSY = "\nBUSY: others were using this machine; latencies are theirs as much as the subjects'"
 
@@ -24,48 +41,82 @@ class Report:
 
     Args:
         environment: where it was made.
-        skipped: subjects that could not be measured, and why.
-        throughput, lines, round_trips, stalled, queries: the figures.
+        skipped: subjects and parts that could not be measured, and why.
+        throughput, tls: bulk transfers, plain and with TLS.
+        lines, prompt: lines at steady rates; the second with as little batching as there can be.
+        round_trips, fairness, windows, stalled, memory, idle, sealing, queries: the other parts.
     """
 
     environment: dict[str, Any] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     throughput: list[Throughput] = field(default_factory=list)
+    tls: list[Throughput] = field(default_factory=list)
     lines: list[LineLatency] = field(default_factory=list)
+    prompt: list[LineLatency] = field(default_factory=list)
     round_trips: list[RoundTrip] = field(default_factory=list)
+    fairness: list[Fairness] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
     stalled: Stalled | None = None
+    memory: Memory | None = None
+    idle: Spread | None = None
+    sealing: Sealing | None = None
     queries: Queries | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return everything; a spread is a median with the smallest and the largest round."""
-        stalled = self.stalled
         document = {
             "schema": SCHEMA,
             "environment": self.environment,
             "skipped": self.skipped,
             "throughput": [figure.as_json() for figure in self.throughput],
+            "tls": [figure.as_json() for figure in self.tls],
             "lines": [asdict(figure) | {"valid": figure.valid} for figure in self.lines],
+            "prompt": [asdict(figure) | {"valid": figure.valid} for figure in self.prompt],
             "round_trips": self.round_trips,
-            "stalled": stalled and stalled.as_json(),
+            "fairness": self.fairness,
+            "windows": [asdict(figure) | {"share": figure.share} for figure in self.windows],
+            "stalled": self.stalled and self.stalled.as_json(),
+            "memory": self.memory
+            and asdict(self.memory) | {"stream_bytes": self.memory.stream_bytes},
+            "idle_share": self.idle,
+            "sealing": self.sealing and asdict(self.sealing) | {"later_s": self.sealing.later_s},
             "queries": self.queries and self.queries.as_json(),
         }
-        rounded: dict[str, Any] = _plain(document)
+        rounded: dict[str, Any] = plain(document)
         return rounded
+
+    def tables(self) -> Iterator[Table]:
+        """Yield a table for each part that was measured."""
+        if self.throughput:
+            yield throughput_table("bulk", self.throughput)
+        if self.tls:
+            yield throughput_table("tls", self.tls)
+        if self.lines:
+            yield lines_table("lines", self.lines)
+        if self.prompt:
+            yield lines_table("prompt", self.prompt)
+        if self.round_trips:
+            yield round_trip_table(self.round_trips)
+        if self.fairness:
+            yield fairness_table(self.fairness)
+        if self.windows:
+            yield window_table(self.windows)
+        if self.stalled:
+            yield stalled_table(self.stalled)
+        if self.memory:
+            yield memory_table(self.memory)
+        if self.idle:
+            yield idle_table(self.idle)
+        if self.sealing:
+            yield sealing_table(self.sealing)
+        if self.queries:
+            yield _query_table(self.queries)
 
     def as_text(self) -> str:
         """Return tables, one below the other."""
-        parts = [_environment(self.environment)]
-        parts += [f"not measured: {name}: {reason}" for name, reason in self.skipped.items()]
-        if self.throughput:
-            parts.append(_throughput(self.throughput))
-        if self.lines:
-            parts.append(_lines(self.lines))
-        if self.round_trips:
-            parts.append(_round_trips(self.round_trips))
-        if self.stalled:
-            parts.append(_stalled(self.stalled))
-        if self.queries:
-            parts.append(_queries(self.queries))
+        parts = [machine(self.environment)]
+        parts += [f"NOT MEASURED: {name}: {reason}" for name, reason in self.skipped.items()]
+        parts += [table.as_text() for table in self.tables()]
         return "\n\n".join(parts) + "\n"
 
 
@@ -85,34 +136,21 @@ def over_ratio(figures: Iterable[Throughput], subject: str, most: float) -> list
     ]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out columns: the first left, the others right."""
-    lines = [head, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in _tail(line, widths))]
-        ).rstrip()
-        for line in lines
-    )
-
-
-def _tail(line: Sequence[str], widths: Sequence[int]) -> Iterable[tuple[str, int]]:
-    return zip(line[1:], widths[1:], strict=True)
-
-
-def _plain(value: Any) -> Any:
-    """Turn dataclasses into dicts and round floats: more digits are noise."""
+def plain(value: Any) -> Any:
+    """Turn dataclasses into dicts and round floats: more digits are noise, NaN is null."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return round(value, DIGITS) if isinstance(value, float) else value
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, DIGITS)
+    return value
 
 
-def _environment(found: dict[str, Any]) -> str:
+def machine(found: dict[str, Any]) -> str:
+    """Return where a run was made, as a sentence."""
     if not found:
         return "environment: not captured"
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
@@ -124,80 +162,20 @@ def _environment(found: dict[str, Any]) -> str:
     )
 
 
-def _around(spread: Spread, digits: int) -> str:
-    return f"{spread.median:.{digits}f} ({spread.low:.{digits}f}-{spread.high:.{digits}f})"
-
-
-def _throughput(figures: Sequence[Throughput]) -> str:
-    head = ("bulk", "streams", "CPU s/GB", "x floor", "MB/s", "RSS MB")
-    return table(
-        head,
-        (
-            (
-                figure.subject,
-                str(figure.streams),
-                _around(figure.spread(lambda s: s.cpu_s_per_gb), 2),
-                _around(figure.ratio, 2) if figure.ratio else "-",
-                _around(figure.spread(lambda s: s.mb_per_s), 0),
-                f"{figure.spread(lambda s: s.rss_bytes / MB).median:.0f}",
-            )
-            for figure in figures
-        ),
-    )
-
-
-def _ms(times: Percentiles) -> tuple[str, str, str]:
-    return f"{times.p50_ms:.2f}", f"{times.p99_ms:.2f}", f"{times.p999_ms:.2f}"
-
-
-def _lines(figures: Sequence[LineLatency]) -> str:
-    head = ["200-byte lines", "rate/s", "streams", "achieved/s", "p50 ms", "p99", "p99.9"]
-    head += ["send p50", "send p99", "late p99", "relay CPU", "agent CPU"]
-    rows = table(
-        head,
-        (
-            (
-                figure.subject,
-                f"{figure.rate_per_s:.0f}",
-                str(figure.streams),
-                f"{figure.achieved_per_s:.0f}",
-                *_ms(figure.latency),
-                *_ms(figure.send_delay)[:2],
-                _ms(figure.late)[1] + ("" if figure.valid else " !"),
-                f"{figure.relay_cpu_share.median:.1%}",
-                f"{share:.1%}" if (share := figure.agent_cpu_share.median) else "-",
-            )
-            for figure in figures
-        ),
-    )
-    notes = "send: until handed over, batching included; late: the generator's clock alone"
-    if not all(figure.valid for figure in figures):
-        notes += "\n! INVALID: the generator itself made more than half of this p99"
-    return f"{rows}\n{notes}"
-
-
-def _round_trips(figures: Sequence[RoundTrip]) -> str:
-    return table(
-        ("round trip", "bytes", "p50 ms", "p99", "p99.9"),
-        ((figure.subject, str(figure.size_bytes), *_ms(figure.rtt)) for figure in figures),
-    )
-
-
-def _stalled(figure: Stalled) -> str:
-    return (
-        f"{figure.stalled} of {figure.viewers} viewers stalled: the others keep "
-        f"{_around(figure.share, 2)} of {figure.alone_mb_per_s.median:.0f} MB/s\n"
-        f"relay memory: {figure.rss_before / MB:.1f} MB before, {figure.rss_stalled / MB:.1f} MB "
-        f"while stalled (bound: +{figure.bound_bytes / MB:.1f} MB), "
-        f"{figure.rss_after / MB:.1f} MB after they hung up"
-    )
-
-
-def _queries(figure: Queries) -> str:
+def _query_table(figure: Queries) -> Table:
     direct, path = figure.rows_per_s(figure.direct), figure.rows_per_s(figure.path)
-    return (
-        f"a query of {figure.rows} rows: {direct.median / 1e6:.2f} M rows/s read from ClickHouse, "
-        f"{path.median / 1e6:.2f} M rows/s through agent and relay: "
-        f"{_around(figure.share, 2)} of it\n"
-        + ", ".join(f"{name} {cost:.2f} CPU s/GB" for name, cost in figure.cpu_s_per_gb.items())
+    costs = figure.cpu_s_per_gb.items()
+    return Table(
+        "query",
+        (f"a query of {figure.rows:,} rows", ""),
+        [
+            ("M rows/s read from ClickHouse", around(_millions(direct), 2)),
+            ("M rows/s through agent and relay", around(_millions(path), 2)),
+            ("share", around(figure.share, 2)),
+            *((f"{name}, CPU s/GB", f"{cost:.2f}") for name, cost in costs),
+        ],
     )
+
+
+def _millions(spread: Spread) -> Spread:
+    return Spread(spread.median / 1e6, spread.low / 1e6, spread.high / 1e6)

@@ -12,7 +12,7 @@ from planesplit.measure.spread import Spread
 from planesplit.measure.subjects import Load, Subject
 from planesplit.measure.unit import UNIT_BYTES
 
-FLOOR = "floor"
+FLOOR, TLS_FLOOR = "floor", "floor-tls"
 WARM_UP_SHARE = 4  # a quarter of a round: windows and socket buffers have grown, code is warm
 
 T = TypeVar("T")
@@ -80,6 +80,7 @@ async def measure_throughput(
     rounds: int,
     round_bytes: int,
     progress: Progress,
+    floor: str = FLOOR,
 ) -> list[Throughput]:
     """Measure bulk transfers.
 
@@ -89,6 +90,7 @@ async def measure_throughput(
         rounds: how often each has its turn, after a warm-up.
         round_bytes: payload of one turn, all streams together.
         progress: told what is going on.
+        floor: the subject that the others are compared with.
 
     Raises:
         MeasureError: a subject failed.
@@ -107,9 +109,9 @@ async def measure_throughput(
             lambda rig: rig.transfer(units),
             lambda text: progress(f"{streams} streams: {text}"),
         )
-    floor = samples.get(FLOOR, [])
+    base = samples.get(floor, [])
     return [
-        Throughput(name, streams, found, ratios_to(floor, found)) for name, found in samples.items()
+        Throughput(name, streams, found, ratios_to(base, found)) for name, found in samples.items()
     ]
 
 

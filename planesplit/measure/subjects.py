@@ -78,6 +78,7 @@ class Subject:
         start: starts it and opens the exchanges of a load.
         parts: what can be measured of it.
         missing: says why it cannot be measured here, "" if it can.
+        most_streams: it is not measured with more.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Subject:
     start: Start = field(repr=False)
     parts: frozenset[str]
     missing: Callable[[], str] = field(default=lambda: "", repr=False)
+    most_streams: int = 1_000
 
 
 async def straight(port: int) -> int:

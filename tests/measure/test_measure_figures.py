@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planesplit.measure.latency import LineLatency, Percentiles, RoundTrip
-from planesplit.measure.report import Report, over_ratio, table
+from planesplit.measure.report import Report, over_ratio
 from planesplit.measure.rig import Sample
 from planesplit.measure.rounds import Throughput, ratios_to
 from planesplit.measure.spread import Spread, percentile
 from planesplit.measure.stalled import Stalled
+from planesplit.measure.tables import table
 
 times = st.lists(st.floats(0, 10), min_size=1, max_size=50)
 
@@ -97,7 +98,7 @@ def test_a_report_shows_every_figure_to_people_and_to_machines() -> None:
         stalled=stalled(),
     )
     text = report.as_text()
-    for shown in ("not measured: haproxy: it is not installed", "INVALID", "2.00 (2.00-2.00)"):
+    for shown in ("NOT MEASURED: haproxy: it is not installed", "INVALID", "2.00 (2.00-2.00)"):
         assert shown in text
     document = json.loads(json.dumps(report.as_json()))
     assert document["throughput"][0]["ratio_to_floor"]["median"] == 2.0
