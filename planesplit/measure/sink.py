@@ -19,7 +19,7 @@ from planesplit.measure.chunked import ChunkedBody
 from planesplit.measure.lines import Batch, LinePlan, LineReader
 from planesplit.measure.reactor import READ_BYTES, READABLE, Commands, Reactor
 from planesplit.measure.tally import Tally
-from tunnel.tls import RECORD_BYTES, client_context
+from tunnel.tls import client_context
 
 OPEN_S = 20.0
 MAX_HEAD_BYTES = 16_384
@@ -27,6 +27,7 @@ END_OF_HEAD = b"\r\n\r\n"
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; of TCP since Linux 4.14
 TIMESPEC = struct.Struct("@qq")
 NOTES_BYTES = 128
+RECORD_BYTES = 16_384  # most payload of a TLS record (RFC 8446, 5.1)
 
 
 class Viewer:
