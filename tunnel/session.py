@@ -11,6 +11,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 
 import trio
@@ -183,6 +184,8 @@ class Session:
         connection = self._connection
         if connection.phase is Phase.CLOSED and self._closed is None:
             self._dispatch(connection.lost())
+        if self._wake.is_set():
+            return
         if connection.wants_write or connection.over or self._transport.pending:
             self._wake.set()
 
@@ -253,7 +256,7 @@ class Session:
     def _frames_to_send(self) -> list[Frame]:
         frames = self._connection.frames_to_send()
         self.stats.frames_out += len(frames)
-        self.stats.bytes_out += sum(len(part) for frame in frames for part in frame)
+        self.stats.bytes_out += sum(map(len, chain.from_iterable(frames)))
         return frames
 
     async def _watch_clock(self) -> None:

@@ -22,6 +22,8 @@ class Half(enum.Enum):
     BODY = "body"
     ENDED = "ended"
 
+    __hash__ = object.__hash__  # Enum's is written in Python, and each frame sent asks for one
+
 
 TRANSITIONS: dict[tuple[Half, int], Half] = {
     (Half.IDLE, FrameType.OPEN): Half.BODY,

@@ -100,18 +100,18 @@ class StreamRecord:
         """
         frames: list[Frame] = []
         size = 0
-        while size < quantum and self.sendable:
-            kind, body = self._queue[0]
+        queue = self._queue
+        while queue and size < quantum:
+            kind, body = queue[0]
             if kind is FrameType.DATA:
-                if size + min(len(body) - self._offset, limit_bytes) > quantum and size:
+                fits = size + min(len(body) - self._offset, limit_bytes) <= quantum or not size
+                if not (fits and self.credit.credit):
                     break
-                piece = self._piece(body, limit_bytes)
-                frames.append([header(kind, self.id), piece])
-                size += len(piece)
+                body = self._piece(body, limit_bytes)
             else:
-                self._queue.popleft()
-                frames.append([header(kind, self.id), body] if body else [header(kind, self.id)])
-                size += len(body)
+                queue.popleft()
+            frames.append([header(kind, self.id), body] if body else [header(kind, self.id)])
+            size += len(body)
         return frames, size
 
     def _piece(self, body: Buffer, limit_bytes: int) -> Buffer:

@@ -14,6 +14,7 @@ from websockets.protocol import Protocol, Side, State
 
 from tunnel.frames import MAX_FRAME_BYTES
 from tunnel.payload import Buffer
+from tunnel.scheduler import joined
 from tunnel.streams import Frame
 
 try:
@@ -51,16 +52,27 @@ def masks(protocol: Protocol) -> bool:
 
 def encode(frames: list[Frame], *, mask: bool) -> list[Buffer]:
     """Return the bytes of binary messages, one a frame, as a list of buffers."""
+    if mask:
+        return _encode_masked(frames)
     buffers: list[Buffer] = []
-    keys = urandom(MASK_BYTES * len(frames)) if mask else b""
-    for index, frame in enumerate(frames):
-        size = sum(map(len, frame))
-        buffers.append(_header(size, MASKED if mask else 0))
-        if mask:
-            key = keys[index * MASK_BYTES : (index + 1) * MASK_BYTES]
-            buffers += (key, *_masked(frame, key))
+    for parts in frames:
+        buffers.append(_header(sum(map(len, parts)), 0))
+        buffers += parts
+    return buffers
+
+
+def _encode_masked(frames: list[Frame]) -> list[Buffer]:
+    """Mask a frame's first part, which fits the key's length, and the rest apart: two buffers."""
+    buffers: list[Buffer] = []
+    keys = urandom(MASK_BYTES * len(frames))
+    for index, parts in enumerate(frames):
+        key = keys[index * MASK_BYTES : (index + 1) * MASK_BYTES]
+        if len(parts) == 2 and not len(parts[0]) % MASK_BYTES:
+            first, rest = parts
         else:
-            buffers += frame
+            first, rest = b"", joined(parts)
+        header = _header(len(first) + len(rest), MASKED)
+        buffers += header + key + apply_mask(first, key), apply_mask(rest, key)
     return buffers
 
 
@@ -68,13 +80,6 @@ def _header(size: int, mask_bit: int) -> bytes:
     if size < LENGTH_16:
         return _SHORT.pack(WHOLE_BINARY, mask_bit | size)
     return _LONG.pack(WHOLE_BINARY, mask_bit | LENGTH_16, size)
-
-
-def _masked(frame: Frame, key: bytes) -> list[Buffer]:
-    """Mask part by part: a frame's header is 8 bytes, so the key begins anew with the payload."""
-    if any(len(part) % MASK_BYTES for part in frame[:-1]):
-        frame = [b"".join(frame)]
-    return [apply_mask(part, key) for part in frame]
 
 
 class Decoder:
