@@ -27,7 +27,9 @@ def follow(turn: Turn, crossings: Iterable[Crossing]) -> list[tuple[float, ...]]
         crossings: at its link.
     """
     written = {(stream, line): at_s for stream, line, at_s in turn.sent["sampled"]}
-    crossed = {(each.stream, each.line): each for each in crossings}
+    crossed: dict[tuple[int, int], Crossing] = {}
+    for each in crossings:  # of several viewers' the first
+        crossed.setdefault((each.stream, each.line), each)
     found = []
     for stream, line, arrived_s, seen_s in turn.received["sampled"]:
         crossing, written_s = crossed.get((stream, line)), written.get((stream, line))

@@ -28,6 +28,9 @@ def plan(
     bandwidth: str,
     stall: str = "0",
     cut: bool = False,
+    policy: str = "balanced",
+    viewers: int = 1,
+    stalled: int = 0,
 ) -> BenchPlan:
     """Return the plan of a bench.
 
@@ -52,6 +55,9 @@ def plan(
         ),
         stall_s=_within("--stall", units.seconds, stall, 0, MAX_DURATION_S),
         cut=cut,
+        policy=policy,
+        viewers=viewers,
+        stalled=stalled,
     )
     if found.profile.jitter_s > found.profile.rtt_s / 2:
         raise UsageError(f"--jitter {jitter} is more than half of --rtt {rtt}, one way's delay")

@@ -70,18 +70,21 @@ _HOPS = "Lines that were followed from hop to hop; the bars add up to the mean t
 _HEAT = "Last repeat; the darker, the more lines. A stall is a slanted band, not a gap."
 
 
-def sweep(document: Mapping[str, Any], rows: Sequence[Sequence[str]], result: str) -> str:
+def sweep(
+    document: Mapping[str, Any], rows: Sequence[Sequence[str]], result: str, load: str
+) -> str:
     """Return a sweep's report.
 
     Args:
         document: of the sweep.
         rows: its steps as a table.
         result: in one sentence.
+        load: what all steps have in common.
     """
     parts = [
         _head(f"planesplit bench sweep, {document['started']}", document),
         f'<p class="lead">{escape(result)}</p>',
-        f"<p>{escape(report.link(document['plan']))}</p>",
+        f"<p>{escape(load)}</p>",
         _list([f"note: {note}" for note in document["verdict"]["notes"]]),
         _section("Latency by rate", charts.sweep(document)),
         _section("Steps", _table(rows)),

@@ -9,6 +9,7 @@ from typing import Any
 from planesplit.measure.lines import LinePlan
 from planesplit.split.shaping import LinkProfile
 
+MAX_TAILS = 256  # of an agent, `[logs] max_tails`
 FOLLOWED = 2_000  # lines of a turn that are followed from hop to hop
 HOLD_OFF_S = 0.0002  # a container runtime writes lines as they come; this bounds its writes
 MAX_SHARE_OF_LINK = 0.8  # framing and records take a tenth; a full link measures its own queue
@@ -32,6 +33,9 @@ class BenchPlan:
         profile: of the link.
         stall_s: how long the link is silent in the middle of each turn; 0 for not at all.
         cut: whether the tunnel is cut in a turn of its own at the end.
+        policy: how the agent batches lines: latency, balanced or bulk.
+        viewers: tails of each stream; the first is measured, the others read along.
+        stalled: further tails that never read, spread over the streams.
     """
 
     rate_per_s: float = 10_000.0
@@ -43,6 +47,9 @@ class BenchPlan:
     profile: LinkProfile = field(default_factory=LinkProfile)
     stall_s: float = 0.0
     cut: bool = False
+    policy: str = "balanced"
+    viewers: int = 1
+    stalled: int = 0
 
     def lines(self, start_s: float, duration_s: float | None = None) -> LinePlan:
         """Return the schedule of a turn that begins at `start_s` of time.monotonic."""
@@ -58,6 +65,11 @@ class BenchPlan:
             sample_every=max(every, 1),
         )
 
+    @property
+    def tails(self) -> int:
+        """All tails that are open at a time, and one for the time to first line."""
+        return self.streams * self.viewers + self.stalled + 1
+
     def check(self) -> None:
         """Refuse what would measure nothing but itself.
 
@@ -65,17 +77,23 @@ class BenchPlan:
             PlanImpossible: says why.
         """
         width = self.profile.bandwidth_bytes_per_s
-        offered = self.rate_per_s * self.line_bytes
+        offered = self.rate_per_s * self.line_bytes * self.viewers
         if width and offered > MAX_SHARE_OF_LINK * width:
             raise PlanImpossible(
-                f"{self.rate_per_s:g} lines/s of {self.line_bytes} bytes are "
-                f"{offered * 8 / 1e6:.1f} Mbit/s, more than {MAX_SHARE_OF_LINK:.0%} of a link of "
-                f"{width * 8 / 1e6:g} Mbit/s; lower --rate or --size, or raise --bandwidth"
+                f"{self.rate_per_s:g} lines/s of {self.line_bytes} bytes for {self.viewers} "
+                f"viewers are {offered * 8 / 1e6:.1f} Mbit/s, more than {MAX_SHARE_OF_LINK:.0%} "
+                f"of a link of {width * 8 / 1e6:g} Mbit/s; lower --rate or --size, or raise --bandwidth"
             )
         if self.rate_per_s * self.duration_s < self.streams:
             raise PlanImpossible(
                 f"{self.rate_per_s:g} lines/s for {self.duration_s:g} s are less than a line for "
                 f"each of {self.streams} streams; raise --rate or --duration"
+            )
+        if self.tails > MAX_TAILS:
+            raise PlanImpossible(
+                f"{self.streams} streams with {self.viewers} viewers each and {self.stalled} "
+                f"stalled ones are {self.tails} tails; one agent serves {MAX_TAILS}: lower "
+                "--streams, --viewers or --stalled"
             )
         if self.stall_s >= self.duration_s / 2:
             raise PlanImpossible(

@@ -31,7 +31,17 @@ def load(document: Mapping[str, Any]) -> str:
         f"{plan['streams']} streams, {plan['duration_s']:g} s, {plan['repeats']} repeats "
         "interleaved with the bare link"
     )
-    return f"{text}; {link(plan)}"
+    return f"{text}; {agent(plan)}; {link(plan)}"
+
+
+def agent(plan: Mapping[str, Any]) -> str:
+    """Return how lines are batched, and who reads besides the measured viewers, in words."""
+    text = f"batching policy {plan['policy']}"
+    if plan["viewers"] > 1:
+        text += f", {plan['viewers']} viewers of each stream (one of them is measured)"
+    if plan["stalled"]:
+        text += f", stalled viewers beside them: {plan['stalled']}"
+    return text
 
 
 def link(plan: Mapping[str, Any]) -> str:
@@ -133,6 +143,8 @@ def environment_rows(document: Mapping[str, Any]) -> list[Row]:
         ("python", found["python"]),
         ("versions", versions),
         ("git", found["git"] or "-"),
+        ("relay's seal", found.get("seal") or "none"),
+        ("encryption", "none: loopback without TLS on both paths"),
         ("load average", f"{found['load_before']} before, {found['load_after']} after"),
         ("steal", f"{found['steal_s']} s"),
         ("command", " ".join(document["command"])),

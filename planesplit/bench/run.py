@@ -56,6 +56,7 @@ class Bench:
         self._began_s = time.monotonic()
         self._followed: list[tuple[float, ...]] = []
         self._turns_done = 0
+        self._seal = ""
         self.document: doc.Json = {
             "schema": doc.SCHEMA,
             "kind": "bench",
@@ -77,6 +78,7 @@ class Bench:
         """
         self._progress("starting", 0.0)
         async with open_stage(self._plan) as stage:
+            self._seal = stage.split.rig.seal
             self.document["calibration"] = await calibrate(stage, self._plan)
             first = [await stage.first_line_s() * 1e3 for _ in range(FIRST_LINES)]
             self.document["first_line_ms"] = doc.spread_json(first)
@@ -150,7 +152,7 @@ class Bench:
         found = self.document
         found["partial"] = self._interrupt()
         found["elapsed_s"] = time.monotonic() - self._began_s
-        found["environment"] = self._environment.capture()
+        found["environment"] = self._environment.capture() | {"seal": self._seal}
         found["hops"] = waterfall(self._followed)
         found["summary"] = doc.summary(found)
         found["verdict"] = judge(found)

@@ -16,7 +16,7 @@ from planesplit.measure.lab import Lab, open_lab
 from planesplit.measure.rig import Rig
 from planesplit.measure.subjects import Load, start_bare
 from planesplit.measure.timer import Timer
-from planesplit.measure.whole import start_whole, tail_request
+from planesplit.measure.whole import run_name, start_whole, tail_request
 from planesplit.split.link import Link, Tap
 
 SPLIT, BARE = "split", "bare"
@@ -59,11 +59,12 @@ class Stage:
     async def first_line_s(self) -> float:
         """Return how long a new viewer waits for the first line of a log that has some."""
         port = self.split.rig.viewer_port
-        answer = await self.split.rig.sink.ask("first", port=port, request=tail_request(FIRST_RUN))
+        request = tail_request(run_name(0))
+        answer = await self.split.rig.sink.ask("first", port=port, request=request)
         return float(answer["first_s"])
 
 
-FIRST_RUN = "measured-0"
+STALLED_BUFFER_BYTES = 65_536  # so that their kernels do not swallow what should pile up
 
 
 @asynccontextmanager
@@ -80,6 +81,7 @@ async def open_stage(plan: BenchPlan, *, bare: bool = True) -> AsyncIterator[Sta
     async with open_lab() as lab, trio.open_nursery() as nursery:
         split = await _open_path(nursery, lab, plan, SPLIT)
         other = await _open_path(nursery, lab, plan, BARE) if bare else None
+        await _open_crowd(lab, plan, split.rig.viewer_port)
         yield Stage(lab, split, other)
         nursery.cancel_scope.cancel()
 
@@ -99,10 +101,29 @@ async def _open_path(nursery: trio.Nursery, lab: Lab, plan: BenchPlan, name: str
         links.append(link)
         return link.port
 
-    start = start_whole if name == SPLIT else start_bare
+    start = partial(start_whole, policy=plan.policy) if name == SPLIT else start_bare
     rig = await start(lab, Load(plan.streams), via)
     rig.name = name
     return Path(rig, links[0], crossings)
+
+
+async def _open_crowd(lab: Lab, plan: BenchPlan, port: int) -> None:
+    """Open the tails that are not measured: those that read along, and those that never read."""
+    if plan.viewers == 1 and not plan.stalled:
+        return
+    crowd = await lab.helper("sink")
+    for stream in range(plan.streams):
+        request = tail_request(run_name(stream))
+        await crowd.ask("open", port=port, request=request, count=plan.viewers - 1)
+    first = plan.streams * (plan.viewers - 1)
+    for number in range(plan.stalled):
+        await crowd.ask(
+            "open",
+            port=port,
+            request=tail_request(run_name(number % plan.streams)),
+            receive_buffer_bytes=STALLED_BUFFER_BYTES,
+        )
+    await crowd.ask("stall", stalled=True, first=first)
 
 
 async def _wait_until(at_s: float) -> None:

@@ -115,6 +115,7 @@ class Sweep:
         self._progress, self._interrupt = progress, interrupt
         self._calibration: doc.Json = {}
         self._count = 0
+        self._seal = ""
 
     async def run(self) -> doc.Json:
         """Run it; interrupted, return what there is.
@@ -136,7 +137,7 @@ class Sweep:
             "turns": steps,
             "sweep": conclusion(self._plan, steps),
             "elapsed_s": time.monotonic() - began_s,
-            "environment": environment.capture(),
+            "environment": environment.capture() | {"seal": self._seal},
         }
         notes = [f"{s['offered_per_s']:,.0f} lines/s: {r}" for s in steps for r in s["reasons"]]
         found["verdict"] = {
@@ -154,6 +155,7 @@ class Sweep:
         self._progress(label, self._count / steps)
         async with open_stage(plan, bare=False) as stage:
             calibration = await calibrate(stage, plan)
+            self._seal = stage.split.rig.seal
             for duration_s in (plan.warm_up_s, plan.duration_s):
                 if not duration_s:
                     continue

@@ -46,16 +46,23 @@ async def sweep(plan: SweepPlan, outputs: Outputs) -> int:
     return OK if document["sweep"]["knee_per_s"] else FAILED
 
 
+def load(document: Json) -> str:
+    """Return what all steps have in common, in one line."""
+    plan = document["plan"]
+    text = f"lines of {plan['line_bytes']} bytes over {plan['streams']} streams"
+    return f"{text}, {plan['duration_s']:g} s each; {report.agent(plan)}; {report.link(plan)}"
+
+
 def html_of(document: Json) -> str:
     """Return a sweep's HTML report."""
-    return page.sweep(document, rows(document), result(document))
+    return page.sweep(document, rows(document), result(document), load(document))
 
 
 def markdown_of(document: Json) -> str:
     """Return a sweep's markdown report."""
     notes = "".join(f"- {note}\n" for note in document["verdict"]["notes"])
     text = f"## planesplit bench sweep\n\n**{result(document)}**\n\n"
-    return f"{text}{report.link(document['plan'])}\n\n{markdown.table(rows(document))}\n{notes}"
+    return f"{text}{load(document)}\n\n{markdown.table(rows(document))}\n{notes}"
 
 
 def _show(document: Json) -> None:
@@ -63,7 +70,7 @@ def _show(document: Json) -> None:
     if not console.is_terminal:
         console.width = max(console.width, terminal.MIN_COLUMNS)
     console.print(result(document), highlight=False)
-    console.print(report.link(document["plan"]), highlight=False)
+    console.print(load(document), highlight=False)
     console.print(terminal.table(rows(document)))
     for note in document["verdict"]["notes"]:
         console.print(f"  note: {note}", markup=False, highlight=False)

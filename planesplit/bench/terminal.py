@@ -11,7 +11,7 @@ from rich.text import Text
 
 from planesplit.bench import report
 
-MIN_COLUMNS = 130  # a pipe has no width of its own
+MIN_COLUMNS = 160  # a pipe has no width of its own
 
 
 def show(document: Mapping[str, Any], console: Console | None = None) -> None:
@@ -40,7 +40,11 @@ def table(rows: Sequence[Sequence[str]]) -> Table:
     head, *rest = rows
     found = Table(box=None, pad_edge=False)
     for number, name in enumerate(head):
-        found.add_column(Text(name), justify="left" if number == 0 or name == "what" else "right")
+        found.add_column(
+            Text(name),
+            justify="left" if number == 0 or name == "what" else "right",
+            no_wrap=name != "what",
+        )
     for row in rest:
         found.add_row(*map(Text, row))
     return found

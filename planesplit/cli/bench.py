@@ -17,6 +17,20 @@ Size = Annotated[str, Parameter(help="Bytes of a line, 32B to 8KiB.")]
 Streams = Annotated[
     int, Parameter(validator=Number(gte=1, lte=200), help="Log tails at the same time.")
 ]
+Policy = Annotated[
+    Literal["latency", "balanced", "bulk"], Parameter(help="How the agent batches lines.")
+]
+Viewers = Annotated[
+    int,
+    Parameter(
+        validator=Number(gte=1, lte=100),
+        help="Tails of each stream; one is measured, the others read along.",
+    ),
+]
+Stalled = Annotated[
+    int,
+    Parameter(validator=Number(gte=0, lte=200), help="Further tails that never read, beside them."),
+]
 Rtt = Annotated[str, Parameter(help="Round-trip time of the link between agent and relay.")]
 Jitter = Annotated[str, Parameter(help="By how much each way's delay varies, to both sides.")]
 Bandwidth = Annotated[str, Parameter(help="Of the link, each way, e.g. 50mbit; none: unlimited.")]
@@ -46,9 +60,10 @@ async def run(
     stall: Annotated[
         str, Parameter(help="Silence of the link in the middle of each turn, e.g. 500ms.")
     ] = "0ms",
-    cut: Annotated[
-        bool, Parameter(negative="", help="Cut the tunnel at the end and measure the gap.")
-    ] = False,
+    cut: Annotated[bool, Parameter(help="Cut the tunnel at the end and measure the gap.")] = True,
+    policy: Policy = "balanced",
+    viewers: Viewers = 1,
+    stalled: Stalled = 0,
     output: Directory = None,
     json: Json = False,
     html: Html = None,
@@ -57,6 +72,8 @@ async def run(
     progress: Progress = True,
 ) -> int:
     """Measure latency, open loop, through agent, tunnel, relay and viewer, and over the bare link.
+
+    Both without TLS: real processes on loopback, and the link between them is emulated.
 
     Exits with 0; 1 if the load was not carried; 4 if the measurement is invalid.
     """
@@ -71,6 +88,7 @@ async def run(
         planned = plan(
             rate=rate, size=size, streams=streams, duration=duration, warmup=warmup, repeat=repeat,
             rtt=rtt, jitter=jitter, bandwidth=bandwidth, stall=stall, cut=cut,
+            policy=policy, viewers=viewers, stalled=stalled,
         )  # fmt: skip
         return await command(planned, outputs)
 
@@ -92,6 +110,7 @@ async def sweep(
     streams: Streams = 16,
     duration: Annotated[str, Parameter(help="Of each rate.")] = "3s",
     warmup: Annotated[str, Parameter(help="Of load before each; 0 for none.")] = "0.5s",
+    policy: Policy = "balanced",
     rtt: Rtt = "0ms",
     jitter: Jitter = "0ms",
     bandwidth: Bandwidth = "",
@@ -118,6 +137,7 @@ async def sweep(
             rtt=rtt,
             jitter=jitter,
             bandwidth=bandwidth,
+            policy=policy,
         )
         outputs = Outputs(output, json, html, progress=progress)
         return await command(sweep_plan(base, rate, steps, slo, find_knee=find_knee), outputs)

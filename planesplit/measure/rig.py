@@ -82,6 +82,7 @@ class Rig:
         request: what each of them sends, one character a byte.
         receive_buffer_bytes: of their sockets; 0 leaves it to the system.
         ca_file: of their TLS; "" for plain connections.
+        seal: what the relay says of its seal; "" without a relay.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Rig:
     request: str = ""
     receive_buffer_bytes: int = 0
     ca_file: str = ""
+    seal: str = ""
 
     async def transfer(self, units: int, first: int = 0, count: int | None = None) -> Sample:
         """Send so many units over each of the streams and wait for the last byte.

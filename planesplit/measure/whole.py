@@ -62,10 +62,10 @@ async def start_whole(lab: Lab, load: Load, via: Via = straight, *, policy: str 
     await push_access(relay.ready["control_port"])
     source, sink = await lab.helper("node_log"), await lab.helper("sink")
     for stream in range(load.streams):
-        await _assign(relay.ready["control_port"], f"measured-{stream}")
-        path = await _log_file(log_root, f"measured-{stream}")
+        await _assign(relay.ready["control_port"], run_name(stream))
+        path = await _log_file(log_root, run_name(stream))
         await source.ask("open", path=str(path))
-        await _tail(sink, relay.ready["viewer_port"], f"measured-{stream}")
+        await _tail(sink, relay.ready["viewer_port"], run_name(stream))
     return Rig(
         "whole",
         load.streams,
@@ -75,6 +75,7 @@ async def start_whole(lab: Lab, load: Load, via: Via = straight, *, policy: str 
         agent_pid=agent.pid,
         tails=True,
         viewer_port=relay.ready["viewer_port"],
+        seal=str(relay.ready.get("seal", "")),
     )
 
 
@@ -83,6 +84,11 @@ async def start_prompt(lab: Lab, load: Load) -> Rig:
     rig = await start_whole(lab, load, policy="latency")
     rig.name = "whole-latency"
     return rig
+
+
+def run_name(stream: int) -> str:
+    """Return the run whose log is a stream."""
+    return f"measured-{stream}"
 
 
 def _configured(lab: Lab, module: str, settings: Mapping[str, object]) -> tuple[str, str, str]:

@@ -30,7 +30,12 @@ QUICK = [
     "1",
     "--rtt",
     "20ms",
-    "--cut",
+    "--policy",
+    "latency",
+    "--viewers",
+    "2",
+    "--stalled",
+    "1",
 ]
 LONG = [
     "bench",
@@ -81,6 +86,9 @@ def test_a_run_measures_both_paths_and_writes_every_file(short_path: Path) -> No
     assert split["relay_rss_bytes"] > 10_000_000
     assert document["first_line_ms"]["median"] > 20
     assert document["resume"]["cuts"] == 1
+    assert (document["plan"]["policy"], document["plan"]["viewers"]) == ("latency", 2)
+    assert "latency, 2 viewers" in (out / "report.md").read_text()
+    assert "stalled viewers beside them: 1" in (out / "report.md").read_text()
     assert document["resume"]["missing"] == document["resume"]["misplaced"] == 0
     hops = {hop["name"]: hop["mean_ms"] for hop in document["hops"]["hops"]}
     assert hops["link"] > 10
