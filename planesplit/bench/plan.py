@@ -82,7 +82,8 @@ class BenchPlan:
             raise PlanImpossible(
                 f"{self.rate_per_s:g} lines/s of {self.line_bytes} bytes for {self.viewers} "
                 f"viewers are {offered * 8 / 1e6:.1f} Mbit/s, more than {MAX_SHARE_OF_LINK:.0%} "
-                f"of a link of {width * 8 / 1e6:g} Mbit/s; lower --rate or --size, or raise --bandwidth"
+                f"of a link of {width * 8 / 1e6:g} Mbit/s; lower --rate or --size, or raise "
+                "--bandwidth"
             )
         if self.rate_per_s * self.duration_s < self.streams:
             raise PlanImpossible(

@@ -149,6 +149,13 @@ class Sweep:
         return found
 
     async def _measure(self, rate_per_s: float) -> doc.Json:
+        """Measure one rate; once more if the generator was disturbed."""
+        step = await self._step(rate_per_s)
+        if step["valid"] or self._interrupt():
+            return step
+        return await self._step(rate_per_s)
+
+    async def _step(self, rate_per_s: float) -> doc.Json:
         plan = replace(self._plan.base, rate_per_s=rate_per_s)
         label = f"{rate_per_s:,.0f} lines/s"
         steps = self._plan.steps + REFINEMENTS * self._plan.find_knee
