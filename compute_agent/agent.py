@@ -32,7 +32,7 @@ from compute_agent.settings import AgentSettings
 from compute_agent.tell import Teller
 from compute_agent.token import TokenSource, TokenUnreadable
 from compute_agent.usage import UsageCounter
-from tunnel.capabilities import CAPABILITIES
+from tunnel.capabilities import CAPABILITIES, TAIL_LOGS
 from tunnel.errors import Code, TunnelError
 from tunnel.hello import Hello
 from tunnel.journal import Journal
@@ -170,6 +170,7 @@ class Agent:
             on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
             rows=self.rows,
             gate=Gate(self.access, settings.access_wait_s),
+            compressed=frozenset({TAIL_LOGS} if settings.logs.compress else ()),
         )
 
     def _watch_health(self) -> Health:

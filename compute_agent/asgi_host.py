@@ -1,7 +1,8 @@
 """Runs an ASGI application over one stream of the tunnel.
 
 The stream's events become `http.request` and `http.disconnect`, the application's answer becomes
-HEAD, DATA and END. Answers are in identity encoding: the client's Accept-Encoding is not passed on.
+HEAD, DATA and END. Answers are in identity encoding: what encodings a client accepts is not passed
+on, but for streams that may be compressed.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from tunnel.messages.rpc import AsgiApp, AsgiScope
 from tunnel.row_counts import Direction
 from tunnel.stream import Stream
 
-NOT_PASSED_ON = frozenset({"accept-encoding", "connect-accept-encoding"})
+STREAM_ENCODINGS = "connect-accept-encoding"
+NOT_PASSED_ON = frozenset({"accept-encoding", STREAM_ENCODINGS})
 
 Message = MutableMapping[str, Any]
 Count = Callable[[Direction, int], None]
 
 
-async def serve(app: AsgiApp, stream: Stream, count: Count) -> None:
+async def serve(app: AsgiApp, stream: Stream, count: Count, *, compressed: bool = False) -> None:
     """Let `app` answer one exchange. The session cancels it when the stream is reset.
 
     Args:
         app: the application.
         stream: the exchange.
         count: told direction and size of every piece of body.
+        compressed: whether messages of a stream may be compressed, if the client asks for it.
 
     Raises:
         Exception: whatever the application raises; the stream is reset then.
@@ -38,7 +41,7 @@ async def serve(app: AsgiApp, stream: Stream, count: Count) -> None:
     current_exchange.set(stream)
     request, response = _Request(stream, count), _Response(stream, count)
     try:
-        await app(_scope(stream.request), request.receive, response.send)
+        await app(_scope(stream.request, compressed), request.receive, response.send)
     except StreamReset:
         pass  # the other side is gone; there is nobody to tell
     except Exception:
@@ -97,11 +100,11 @@ class _Response:
                 self._stream.end()
 
 
-def _scope(request: RequestHead) -> AsgiScope:
+def _scope(request: RequestHead, compressed: bool) -> AsgiScope:
     headers = [
         (name.encode("ascii"), value.encode("ascii"))
         for name, value in request.headers
-        if name not in NOT_PASSED_ON
+        if name not in NOT_PASSED_ON or (compressed and name == STREAM_ENCODINGS)
     ]
     return {
         "type": "http",

@@ -11,7 +11,8 @@ from compute_agent.access import Gate
 from compute_agent.asgi_host import serve
 from tunnel.capabilities import CAPABILITIES
 from tunnel.errors import Code
-from tunnel.messages.rpc import connect_app
+from tunnel.messages.compression import ENCODINGS
+from tunnel.messages.rpc import Packing, connect_app
 from tunnel.row_counts import RowCounts
 from tunnel.stream import Stream
 
@@ -28,6 +29,7 @@ class Capabilities:
         on_error: told the path and the exception type's name when a service fails.
         rows: where bodies are counted.
         gate: judges every exchange before its body is read.
+        compressed: paths of streams whose messages may be compressed.
     """
 
     def __init__(
@@ -40,13 +42,15 @@ class Capabilities:
         on_error: Callable[[str, str], None],
         rows: RowCounts,
         gate: Gate,
+        compressed: frozenset[str] = frozenset(),
     ) -> None:
         self._own = org, cluster
-        self._on_error, self._rows = on_error, rows
+        self._on_error, self._rows, self._compressed = on_error, rows, compressed
         self._app = connect_app(
             *services,
             interceptors=[gate],
             read_max_bytes=request_max_bytes,
+            compressions=[Packing(encoding) for encoding in ENCODINGS.values()],
             on_error=lambda path, error: on_error(path, type(error).__name__),
         )
 
@@ -59,6 +63,7 @@ class Capabilities:
             stream.reset(Code.REFUSED)
             return
         try:
-            await serve(self._app, stream, partial(self._rows.add, capability.row))
+            count = partial(self._rows.add, capability.row)
+            await serve(self._app, stream, count, compressed=head.path in self._compressed)
         except Exception as error:
             self._on_error(head.path, type(error).__name__)

@@ -125,6 +125,9 @@ class LogLimits:
     index_interval_s: float = setting(
         0.5, low=0.1, high=60.0, why="kubelet looks at sizes every 10 s: no rotation is missed"
     )
+    compress: bool = setting(
+        False, why="zstd or gzip for viewers that ask: less over a slow link, for more CPU"
+    )
     max_watches: int = setting(
         256,
         low=0,

@@ -1,6 +1,7 @@
-"""A small Connect RPC client on httpx and trio: unary calls and server streams, identity encoding.
+"""A small Connect RPC client on httpx and trio: unary calls and server streams.
 
-Protocol: https://connectrpc.com/docs/protocol (unary and streaming, codec "proto"). The messages
+Protocol: https://connectrpc.com/docs/protocol (unary and streaming, codec "proto"). Encoding is
+identity, but for streams that are asked for compressed messages. The messages
 are whatever the caller passes in; nothing here imports a service.
 """
 
@@ -10,10 +11,13 @@ import json
 import struct
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import httpx
 from google.protobuf.message import DecodeError, Message
+
+if TYPE_CHECKING:
+    from tunnel.messages.compression import Encoding
 
 ENVELOPE = struct.Struct(">BI")
 END_STREAM = 0x02
@@ -89,19 +93,28 @@ class ConnectClient:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, request: Message, answer: type[M], headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        request: Message,
+        answer: type[M],
+        headers: Mapping[str, str] | None = None,
+        *,
+        compress: bool = False,
     ) -> AsyncIterator[AsyncIterator[M]]:
         """Open a server stream; leaving the context hangs up.
 
         Args:
             url: base URL with path `/{service}/{method}`.
             headers: further request headers.
+            compress: ask for compressed messages; the server need not comply.
 
         Yields:
             An iterator of the stream's messages. It raises ConnectError for an end-stream error, a
             broken connection (`unavailable`) and an end without end-stream message (`data_loss`).
         """
         all_headers = {**await self._headers("application/connect+proto"), **(headers or {})}
+        if compress:
+            all_headers["connect-accept-encoding"] = ", ".join(encodings())
         timeout = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
         content = envelope(request.SerializeToString())
         try:
@@ -110,7 +123,8 @@ class ConnectClient:
             ) as response:
                 if response.status_code != httpx.codes.OK:
                     raise error_from_http(response.status_code, await response.aread())
-                async with aclosing(_messages(response, answer)) as messages:
+                encoding = _encoding(response) if compress else None
+                async with aclosing(_messages(response, answer, encoding)) as messages:
                     yield messages
         except httpx.HTTPError as error:
             raise _transport_error(error) from None
@@ -131,12 +145,40 @@ def envelope(message: bytes, flags: int = 0) -> bytes:
     return ENVELOPE.pack(flags, len(message)) + message
 
 
-class EnvelopeReader:
-    """Cuts a byte stream into envelopes, however it was split."""
+def encodings() -> dict[str, Encoding]:
+    """Return how messages of a stream may be compressed; most streams need none of it."""
+    from tunnel.messages.compression import ENCODINGS
 
-    def __init__(self, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    return ENCODINGS
+
+
+def _encoding(response: httpx.Response) -> Encoding | None:
+    """Return how the server compresses messages.
+
+    Raises:
+        ConnectError: `internal`, in a way that was not asked for.
+    """
+    name = response.headers.get("connect-content-encoding", "identity")
+    if name == "identity":
+        return None
+    if name not in encodings():
+        raise ConnectError("internal", "the server compresses in a way that was not asked for")
+    return encodings()[name]
+
+
+class EnvelopeReader:
+    """Cuts a byte stream into envelopes, however it was split.
+
+    Args:
+        max_bytes: of one message, also when decompressed.
+        encoding: how messages may be compressed; None: they may not.
+    """
+
+    def __init__(
+        self, max_bytes: int = MAX_MESSAGE_BYTES, encoding: Encoding | None = None
+    ) -> None:
         self._buffer = bytearray()
-        self._max_bytes = max_bytes
+        self._max_bytes, self._encoding = max_bytes, encoding
 
     @property
     def pending(self) -> bool:
@@ -144,11 +186,11 @@ class EnvelopeReader:
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Take bytes; return the (flags, message) pairs that are complete now.
+        """Take bytes; return the (flags, message) pairs that are complete now, decompressed.
 
         Raises:
             ConnectError: `resource_exhausted` for a message over the limit, `internal` for a
-                compressed one, which was not asked for.
+                compressed one that was not asked for or is damaged or too large.
         """
         self._buffer += data
         found = []
@@ -157,18 +199,30 @@ class EnvelopeReader:
             if length > self._max_bytes:
                 text = f"message of {length} bytes, limit {self._max_bytes}"
                 raise ConnectError("resource_exhausted", text)
-            if flags & COMPRESSED:
+            if flags & COMPRESSED and self._encoding is None:
                 raise ConnectError("internal", "compressed message, but identity was asked for")
             end = ENVELOPE.size + length
             if len(self._buffer) < end:
                 break
-            found.append((flags, bytes(self._buffer[ENVELOPE.size : end])))
+            message = bytes(self._buffer[ENVELOPE.size : end])
+            if flags & COMPRESSED:
+                message = self._decompressed(message)
+            found.append((flags, message))
             del self._buffer[:end]
         return found
 
+    def _decompressed(self, message: bytes) -> bytes:
+        assert self._encoding is not None
+        try:
+            return self._encoding.decompress(message, self._max_bytes)
+        except ValueError as error:  # Undecodable: its text is ours
+            raise ConnectError("internal", str(error)) from None
 
-async def _messages(response: httpx.Response, answer: type[M]) -> AsyncGenerator[M]:
-    reader = EnvelopeReader()
+
+async def _messages(
+    response: httpx.Response, answer: type[M], encoding: Encoding | None
+) -> AsyncGenerator[M]:
+    reader = EnvelopeReader(encoding=encoding)
     async for data in response.aiter_raw():
         for flags, message in reader.feed(data):
             if flags & END_STREAM:

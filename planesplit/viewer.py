@@ -198,6 +198,7 @@ class Viewer:
         lines: int | None = None,
         follow: bool = True,
         attempt: int = 1,
+        compress: bool = False,
         retry_for_s: float = RETRY_FOR_S,
         on_retry: Callable[[ConnectError], None] = lambda error: None,
     ) -> AsyncIterator[AsyncGenerator[Line]]:
@@ -211,6 +212,7 @@ class Viewer:
             lines: only so many of the last lines; such a tail cannot go on after the relay is lost.
             follow: go on until the run has ended; otherwise until what is there was sent.
             attempt: of the run's action.
+            compress: ask for compressed messages; the agent complies if `logs.compress` is set.
             retry_for_s: how long to look for the relay when it is lost.
             on_retry: told of each failed try.
 
@@ -224,7 +226,7 @@ class Viewer:
             headers["planesplit-lines"] = str(lines)
         await self.wait(run, until=lambda status: status.phase in BEGUN, retry_for_s=retry_for_s)
         found = tail_lines(
-            lambda: self._open_tail(run, attempt, headers),
+            lambda: self._open_tail(run, attempt, headers, compress=compress),
             may_reopen=lines is None,
             retry_for_s=retry_for_s,
             on_retry=on_retry,
@@ -235,11 +237,13 @@ class Viewer:
 
     @asynccontextmanager
     async def _open_tail(
-        self, run: str, attempt: int, headers: Mapping[str, str]
+        self, run: str, attempt: int, headers: Mapping[str, str], *, compress: bool
     ) -> AsyncIterator[AsyncIterator[dataproxy.TailLogsResponse]]:
         request = dataproxy.TailLogsRequest(action_id=self._action_id(run), attempt=attempt)
         url = await self.endpoint(cluster_pb2.SelectClusterRequest.OPERATION_TAIL_LOGS, run)
-        answers = self.client.stream(url + TAIL_LOGS, request, dataproxy.TailLogsResponse, headers)
+        answers = self.client.stream(
+            url + TAIL_LOGS, request, dataproxy.TailLogsResponse, headers, compress=compress
+        )
         async with answers as messages:
             yield messages
 

@@ -113,6 +113,9 @@ async def tail(
         Parameter(validator=Number(gte=0, lte=1_000_000), help="Only so many of the last lines."),
     ] = None,
     follow: Annotated[bool, Parameter(help="Go on until the run ends.")] = True,
+    compress: Annotated[
+        bool, Parameter(negative="", help="Ask for zstd or gzip; the agent's `logs.compress`.")
+    ] = False,
     ready_file: ReadyFile = None,
 ) -> int:
     """Print a run's log, live or after its end."""
@@ -127,6 +130,7 @@ async def tail(
             since=since,
             lines=lines,
             follow=follow,
+            compress=compress,
             ready_file=ready_file,
         )
     )

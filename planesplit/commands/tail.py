@@ -20,6 +20,7 @@ async def tail(
     since: str | None,
     lines: int | None,
     follow: bool,
+    compress: bool,
     ready_file: Path | None,
 ) -> int:
     """Print a run's log until it ends.
@@ -28,8 +29,8 @@ async def tail(
         ConnectError: the tail ended with an error.
     """
     async with open_viewer(find(ready_file)) as viewer, stdout() as output:
-        options = {"since": since, "lines": lines, "follow": follow, "on_retry": _retrying}
-        async with viewer.tail(run, **options) as found:  # type: ignore[arg-type]
+        options = {"since": since, "lines": lines, "follow": follow, "compress": compress}
+        async with viewer.tail(run, on_retry=_retrying, **options) as found:  # type: ignore[arg-type]
             async for line in found:
                 await _print(line, output, json=json)
     return OK

@@ -179,6 +179,7 @@ class Call:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.status = 0
+        self.answer: ResponseHead | None = None
         self.body = bytearray()
         self.units: list[bytes] = []
         self.unit_sizes: list[int] = []
@@ -194,7 +195,7 @@ class Call:
         for event in self.stream.take():
             match event:
                 case Head(head=head):
-                    self.status = head.status
+                    self.status, self.answer = head.status, head
                 case Data(view=view):
                     self.body += view
                     self._unit += view

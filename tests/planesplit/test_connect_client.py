@@ -17,6 +17,7 @@ from planesplit.connect_client import (
     ConnectClient,
     ConnectError,
     EnvelopeReader,
+    encodings,
     envelope,
 )
 
@@ -149,6 +150,17 @@ def test_oversized_and_compressed_envelopes_are_refused() -> None:
         EnvelopeReader(max_bytes=8).feed(envelope(b"123456789"))
     with pytest.raises(ConnectError, match="compressed"):
         EnvelopeReader().feed(envelope(b"x", flags=1))
+
+
+def test_compressed_envelopes_are_bounded_by_what_they_become() -> None:
+    encoding = encodings()["zstd"]
+    reader = EnvelopeReader(max_bytes=1_000, encoding=encoding)
+    whole = envelope(encoding.compress(b"x" * 1_000), flags=1) + envelope(b"plain")
+    assert reader.feed(whole) == [(1, b"x" * 1_000), (0, b"plain")]
+    with pytest.raises(ConnectError, match="internal: a message of more than 1000 bytes"):
+        reader.feed(envelope(encoding.compress(bytes(5_000_000)), flags=1))
+    with pytest.raises(ConnectError, match="internal: a zstd message is damaged"):
+        EnvelopeReader(encoding=encoding).feed(envelope(b"no zstd", flags=1))
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"[" * 100_000])

@@ -23,6 +23,8 @@ from connectrpc.server import ConnectASGIApplication, Endpoint
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from tunnel.messages.compression import Encoding, Undecodable
+
 AsgiScope = MutableMapping[str, Any]
 AsgiReceive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 AsgiSend = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -84,7 +86,7 @@ def connect_app(
 
 
 class Encoded(bytes):
-    """A message's bytes; what they are compressed to is kept with them, see `Once`."""
+    """A message's bytes; what they are compressed to is kept with them, see `Packing`."""
 
     packed: dict[str, bytes]
 
@@ -110,6 +112,40 @@ class Prepared(Generic[M]):
             found = self._encoded[name] = Encoded(codec.encode(self.message))
             found.packed = {}
         return found
+
+
+class Packing:
+    """A compression for `connect_app` that compresses what several streams send once.
+
+    Args:
+        encoding: how.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        self._encoding = encoding
+        self.name = encoding.name
+
+    def compress(self, data: bytes | bytearray | memoryview) -> bytes:
+        """Compress a message."""
+        if not isinstance(data, Encoded):
+            return self._encoding.compress(data)
+        name = self.name()
+        if name not in data.packed:
+            data.packed[name] = self._encoding.compress(data)
+        return data.packed[name]
+
+    def decompress(
+        self, data: bytes | bytearray | memoryview, read_max_bytes: int | None = None
+    ) -> bytes:
+        """Decompress a message of a peer.
+
+        Raises:
+            ConnectError: INVALID_ARGUMENT, it is damaged or too large.
+        """
+        try:
+            return self._encoding.decompress(data, read_max_bytes)
+        except Undecodable as error:
+            raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
 
 
 class _ConnectApp(ConnectASGIApplication[None]):
