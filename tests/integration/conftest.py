@@ -38,8 +38,9 @@ def tenants(tenants_session: Harness) -> Iterator[Harness]:
 
 @pytest.fixture(scope="session")
 def insecure_session() -> Iterator[Harness]:
-    """A split without TLS and tokens."""
-    portal, split = open_portal(SplitOptions(insecure=True))
+    """A split without TLS and tokens, whose agent compresses logs for those who ask."""
+    settings = {"compute_agent": {"logs": {"compress": True}}}
+    portal, split = open_portal(SplitOptions(insecure=True, settings=settings))
     yield Harness(portal, split, "insecure")
     portal.stop()
 

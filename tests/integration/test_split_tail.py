@@ -120,3 +120,11 @@ def _rfc3339(at_ns: int) -> str:
 
     seconds, nanos = divmod(at_ns, 10**9)
     return datetime.fromtimestamp(seconds, UTC).strftime(f"%Y-%m-%dT%H:%M:%S.{nanos:09d}Z")
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_lines_are_the_same_compressed_or_not(insecure: Harness, compress: bool) -> None:
+    run = insecure.run(workload="training", args=["--lines", "800", "--huge-bytes", "300000"])
+    with insecure.tail(run, compress=compress) as lines:
+        delivery = insecure.assert_delivered(run, lines)
+    assert delivery.delivered == delivery.produced == 800
