@@ -31,8 +31,10 @@ class ReadAhead:
         """Append a copy."""
         size = len(self)
         data = Owned(size + len(piece))
-        data[:size] = self.view
-        data[size:] = piece
+        view = memoryview(data)  # assigning to a bytearray's slice makes a copy on the way
+        view[:size] = self.view
+        view[size:] = piece
+        view.release()
         wipe(self._data)
         self._data, self._start = data, 0
 

@@ -95,8 +95,9 @@ def wipe_owned(buffers: Iterable[Buffer]) -> None:
 def joined(pieces: Sequence[Owned]) -> Owned:
     """Put pieces together and wipe them."""
     whole, end = Owned(sum(map(len, pieces))), 0
+    view = memoryview(whole)  # assigning to a bytearray's slice makes a copy on the way
     for piece in pieces:
-        whole[end : end + len(piece)] = piece
+        view[end : end + len(piece)] = piece
         end += len(piece)
         wipe(piece)
     return whole
