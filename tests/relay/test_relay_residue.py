@@ -1,4 +1,4 @@
-"""Nothing of what was forwarded stays in the relay's memory: its process is scanned for canaries."""
+"""Nothing of what was forwarded stays in the relay: its process is scanned for canaries."""
 
 from __future__ import annotations
 
