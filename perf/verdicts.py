@@ -67,6 +67,8 @@ class Verdict:
         return self.measured >= bound if self.at_least else self.measured <= bound
 
     def _value(self, value: float) -> str:
+        if math.isnan(value):
+            return "-"
         if self.unit == "%":
             return f"{value * 100:.3g} %"
         number = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
@@ -103,7 +105,8 @@ def ratio(
     return statistics.median(of(one) / of(other) for one, other in pairs)
 
 
-def _cpu(sample: Sample) -> float:
+def cpu(sample: Sample) -> float:
+    """Return CPU seconds a gigabyte, for `ratio`."""
     return sample.cpu_s_per_gb
 
 
@@ -117,7 +120,7 @@ def _plural(streams: int) -> str:
 
 def _bulk(report: Report) -> Iterator[Verdict]:
     for streams, bound, aim in ((1, 1.3, 1.0), (16, 1.3, 1.0), (256, 1.3, 1.0), (1_000, 1.6, 1.3)):
-        measured = ratio(report.throughput, "relay", "floor", streams, _cpu)
+        measured = ratio(report.throughput, "relay", "floor", streams, cpu)
         what = f"relay CPU s/GB to the splice's, {_plural(streams)}"
         yield Verdict(what, measured, bound, aim, "x")
 
@@ -136,7 +139,7 @@ def _tls(report: Report) -> Iterator[Verdict]:
             ("relay-mtls", "floor-tls", 1.2, 1.0),
             ("relay-agent-tls", "openssh", 1.0, 0.8),
         ):
-            measured = ratio(report.tls, subject, base, streams, _cpu)
+            measured = ratio(report.tls, subject, base, streams, cpu)
             what = f"{subject}: CPU s/GB to those of {base}, {_plural(streams)}"
             yield Verdict(what, measured, bound, aim, "x")
 

@@ -56,14 +56,19 @@ class Feed:
         self.units_left += units
         self._more.set()
 
+    def halt(self) -> int:
+        """Begin no further unit; returns how many were left."""
+        withdrawn, self.units_left = self.units_left, 0
+        return withdrawn
+
     async def run(self) -> None:
         """Send what is asked for; for ever."""
         while True:
             await self._more.wait()
             while self.units_left:
+                self.units_left -= 1
                 await self.stream.send(self._unit)
                 self.stream.mark(CURSOR)
-                self.units_left -= 1
                 self.units_sent += 1
             self._more = trio.Event()
 
@@ -99,6 +104,7 @@ class CannedAgent:
         self._table: dict[str, Callable[..., Awaitable[dict[str, Any]]]] = {
             "dial": self.dial,
             "send": self.send,
+            "halt": self.halt,
             "sent": self.sent,
             "lines": self.lines,
             "echo": self.echo,
@@ -150,6 +156,11 @@ class CannedAgent:
         for feed in self._feeds[first : None if count is None else first + count]:
             feed.send(units)
         return {}
+
+    async def halt(self, first: int = 0, count: int | None = None) -> dict[str, Any]:
+        """Begin no further unit on these streams; answers with how many each had left."""
+        chosen = self._feeds[first : None if count is None else first + count]
+        return {"units": [feed.halt() for feed in chosen]}
 
     async def sent(self) -> dict[str, Any]:
         """Answer with the bytes that each stream has taken."""

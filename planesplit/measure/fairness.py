@@ -18,7 +18,7 @@ from planesplit.measure.unit import UNIT_BYTES
 BULK_STREAMS = 16
 RATE_PER_S = 1_000.0
 WARM_UP_BYTES = 100_000_000
-LONGER = 2.0  # bulk is meant to outlast the lines: it must not run dry when it runs faster
+ENDLESS_UNITS = 1_000_000  # of each bulk stream: withdrawn when the lines are through
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,43 +68,38 @@ async def measure_fairness(
         rate_per_s: lines a second.
 
     Raises:
-        MeasureError: a subject failed, or bulk ended before the lines did.
+        MeasureError: a subject failed.
     """
     what = f"{rate_per_s:g} lines/s beside {bulk_streams} bulk streams"
     async with open_lab() as lab:
         progress(f"{what}: starting")
-        rigs, units = [], {}
+        rigs = []
         for subject in subjects:
             rig = await subject.start(lab, Load(bulk_streams + 1))
-            warm = WARM_UP_BYTES // UNIT_BYTES // bulk_streams
-            speed = (await rig.transfer(warm, 0, bulk_streams)).mb_per_s * 1e6
-            units[rig.name] = int(speed * duration_s * LONGER / bulk_streams / UNIT_BYTES) + 1
+            await rig.transfer(WARM_UP_BYTES // UNIT_BYTES // bulk_streams, 0, bulk_streams)
             rigs.append(rig)
         found = await interleaved(
             rigs,
             rounds,
-            lambda rig: _turn(rig, bulk_streams, units[rig.name], rate_per_s, duration_s),
+            lambda rig: _turn(rig, bulk_streams, rate_per_s, duration_s),
             lambda text: progress(f"{what}: {text}"),
         )
     return [_figure(name, turns, bulk_streams, rate_per_s) for name, turns in found.items()]
 
 
-async def _turn(rig: Rig, bulk: int, units: int, rate_per_s: float, duration_s: float) -> _Turn:
+async def _turn(rig: Rig, bulk: int, rate_per_s: float, duration_s: float) -> _Turn:
     within_s = SLACK_S + 5 * duration_s
-    before = await _got(rig, bulk)
-    began_s = time.monotonic()
-    await rig.source.ask("send", units=units, first=0, count=bulk)
+    before, began_s = await _got(rig, bulk), time.monotonic()
+    await rig.source.ask("send", units=ENDLESS_UNITS, first=0, count=bulk)
     plan = LinePlan(rate_per_s, duration_s, start_s=time.monotonic() + LEAD_S)
     received = await rig.quiet_lines(plan, bulk, within_s)
-    moved, elapsed_s = await _got(rig, bulk) - before, time.monotonic() - began_s
-    if moved >= units * UNIT_BYTES * bulk:
-        raise MeasureError(f"{rig.name}: bulk ended before the lines did; this shows nothing")
-    done = await rig.sink.ask(
-        "expect", within_s=within_s * LONGER, bytes_each=units * UNIT_BYTES, first=0, count=bulk
-    )
+    speed = (await _got(rig, bulk) - before) / (time.monotonic() - began_s)
+    left = (await rig.source.ask("halt", first=0, count=bulk))["units"]
+    sent = [(ENDLESS_UNITS - units) * UNIT_BYTES for units in left]
+    done = await rig.sink.ask("expect", within_s=within_s, bytes_each=sent, first=0, count=bulk)
     if done["excess_bytes"]:
         raise MeasureError(f"{rig.name}: {done['excess_bytes']} bytes came that nobody sent")
-    return _Turn(plan.latencies_s(received), moved / elapsed_s / 1e6)
+    return _Turn(plan.latencies_s(received), speed / 1e6)
 
 
 async def _got(rig: Rig, bulk: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from planesplit.measure.lab import open_lab
+from planesplit.measure.lab import MeasureError, open_lab
 from planesplit.measure.rig import Rig, Sample
 from planesplit.measure.spread import Spread
 from planesplit.measure.subjects import Load, Subject
@@ -14,6 +14,8 @@ from planesplit.measure.unit import UNIT_BYTES
 
 FLOOR, TLS_FLOOR = "floor", "floor-tls"
 WARM_UP_SHARE = 4  # a quarter of a round: windows and socket buffers have grown, code is warm
+
+LEAST_CPU_S_PER_GB = 0.02  # the kernel's two copies alone take longer
 
 T = TypeVar("T")
 Progress = Callable[[str], None]
@@ -109,10 +111,18 @@ async def measure_throughput(
             lambda rig: rig.transfer(units),
             lambda text: progress(f"{streams} streams: {text}"),
         )
+    _check_who_worked(samples)
     base = samples.get(floor, [])
     return [
         Throughput(name, streams, found, ratios_to(base, found)) for name, found in samples.items()
     ]
+
+
+def _check_who_worked(samples: dict[str, list[Sample]]) -> None:
+    """Refuse figures of a process that cannot have moved the bytes: another one did."""
+    for name, found in samples.items():
+        if max(sample.cpu_s_per_gb for sample in found) < LEAST_CPU_S_PER_GB:
+            raise MeasureError(f"{name}: the process that was measured is not the one that relays")
 
 
 def ratios_to(floor: Sequence[Sample], found: Sequence[Sample]) -> list[float]:

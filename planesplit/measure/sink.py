@@ -137,11 +137,13 @@ class Sink:
             self._listen(viewer, self._count)
         return {"viewers": len(self._viewers)}
 
-    def expect(self, bytes_each: int, first: int = 0, count: int | None = None) -> None:
-        """Answer once so many more bytes have reached each of the viewers."""
+    def expect(self, bytes_each: int | list[int], first: int = 0, count: int | None = None) -> None:
+        """Answer once so many more bytes have reached each of the viewers: all alike, or not."""
         self._expecting = self._chosen(first, count)
-        for viewer in self._expecting:
-            viewer.target += bytes_each
+        if isinstance(bytes_each, int):
+            bytes_each = [bytes_each] * len(self._expecting)
+        for viewer, size in zip(self._expecting, bytes_each, strict=True):
+            viewer.target += size
             if viewer.got < viewer.target:
                 self._waiting.add(viewer)
         self._tell_if_complete()

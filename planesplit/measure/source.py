@@ -67,6 +67,7 @@ class Source:
                 "port": self.port,
                 "secure": self.secure,
                 "send": self.send,
+                "halt": self.halt,
                 "lines": self.lines,
                 "pace": self.pace,
                 "sent": self.sent,
@@ -94,6 +95,16 @@ class Source:
                 self._reactor.register(feed.socket.fileno(), WRITABLE, partial(self._write, feed))
             feed.left += units * self._chunk_bytes
         return {}
+
+    def halt(self, first: int = 0, count: int | None = None) -> dict[str, Any]:
+        """Begin no further unit on these connections; answers with how many each had left."""
+        withdrawn = []
+        for feed in self._feeds[first : None if count is None else first + count]:
+            withdrawn.append(feed.left // self._chunk_bytes)
+            feed.left -= withdrawn[-1] * self._chunk_bytes
+            if not feed.left:
+                self._reactor.unregister(feed.socket.fileno())
+        return {"units": withdrawn}
 
     def echo(self) -> dict[str, Any]:
         """Send back whatever comes; a chunked request makes a chunked answer."""
