@@ -11,7 +11,7 @@ export PLANESPLIT_FLYTE ?= $(CURDIR)/$(FLYTE)/bin/flyte
 export PLANESPLIT_AUTOBAHN ?= $(CURDIR)/$(AUTOBAHN)
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/$(VENV)/hypothesis
 
-.PHONY: help demo test unit integration check lint types contracts coverage perf perf-smoke proto settings lock clean
+.PHONY: help demo test unit integration check lint types contracts coverage perf perf-document perf-smoke proto settings lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -e 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ coverage: $(READY)  ## branch coverage; the tunnel's core must be at 100 %
 
 perf: $(READY)  ## the relay beside its floor and peers, interleaved in one run
 	@$(BIN)/python -m perf
+
+perf-document: $(READY)  ## the same, its tables written into docs/performance.md
+	@$(BIN)/python -m perf --document docs/performance.md
 
 perf-smoke: $(READY)  ## the same, short; asserts ratios
 	@$(BIN)/python -m pytest -q perf
