@@ -47,7 +47,7 @@ class Plan:
     rounds: int = 5
     streams: tuple[int, ...] = (1, 16, 256, 1_000)
     tls_streams: tuple[int, ...] = (1, 16)
-    round_bytes: int = 300_000_000
+    round_bytes: int = 200_000_000
     line_loads: tuple[tuple[int, int], ...] = ((10_000, 1), (100_000, 1))
     prompt_load: tuple[int, int] = (10_000, 16)
     line_s: float = 2.0
