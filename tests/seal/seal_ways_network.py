@@ -163,3 +163,4 @@ def listen_on_a_socket_from_before(reach: Reach) -> Tries:
     one.bind((LOOPBACK, reach.free_port))
     yield
     one.listen()
+    os.dup(one.fileno())  # stays when `one` is gone

@@ -12,7 +12,7 @@ from seal_ways import LANDED, Reach, way
 
 Tries = Iterator[None]
 libc = ctypes.CDLL(None, use_errno=True)
-PR_SET_DUMPABLE, PTRACE_ATTACH = 4, 16
+PR_SET_DUMPABLE, PTRACE_ATTACH, WALL = 4, 16, 0x40000000
 IPC_CREAT, KEY_SPEC_USER_KEYRING = 0o1000, -4
 MEMFD_CREATE = {"x86_64": 319, "aarch64": 279}
 PROCESS_VM_WRITEV = {"x86_64": 311, "aarch64": 271}
@@ -109,6 +109,7 @@ def write_into_the_memory_file_of_another_process(reach: Reach) -> Tries:
 def trace_another_process(reach: Reach) -> Tries:
     yield
     call(libc.ptrace(PTRACE_ATTACH, reach.victim_pid, None, None))
+    os.waitpid(reach.victim_pid, WALL)  # it stops a moment later
 
 
 @way("victim ended")
