@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
+import json as json_module
 import os
 import platform
 import shutil
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from planesplit.commands.outcome import OK, UNUSABLE
 from planesplit.commands.output import as_json, as_table
@@ -19,9 +20,13 @@ from planesplit.commands.output import as_json, as_table
 PROBE_S = 10.0
 KERNEL_NEEDED = (5, 3)  # pidfd_open(2)
 PYTHON_NEEDED = (3, 11)
-_LANDLOCK_CREATE_RULESET = 444
-_LANDLOCK_VERSION = 1
-_SECCOMP_ACTIONS = Path("/proc/sys/kernel/seccomp/actions_avail")
+_SWAPS = Path("/proc/swaps")
+SEAL_USE = {
+    "landlock": "takes files and dialling from the relay",
+    "seccomp": "takes system calls from the relay",
+    "seal": "level of a child sealed like the relay (--require-seal)",
+    "memory": "what a sealed process hands over, for proofs",
+}
 _SHAPE = "ip link set lo up && tc qdisc add dev lo root {}"
 
 
@@ -67,8 +72,8 @@ def checks() -> Iterator[Check]:
     yield Check("python", python, platform.python_version(), "3.11 or newer", True)
     yield _masking()
     yield Check("cpus", True, str(len(os.sched_getaffinity(0))), "two are enough")
-    yield _landlock()
-    yield _seccomp()
+    yield from _sealed()
+    yield _swap()
     yield _unshared("netns", "true", "each plane in a network of its own")
     yield _unshared("tbf", _SHAPE.format("tbf rate 1mbit burst 32kbit latency 50ms"), "bandwidth")
     yield _unshared("netem", _SHAPE.format("netem delay 1ms"), "delay by the kernel, else our own")
@@ -89,22 +94,55 @@ def _masking() -> Check:
     return Check("C masking", MASK_IN_C, detail, "unmasks frames at memory speed")
 
 
-def _landlock() -> Check:
-    call = ctypes.CDLL(None, use_errno=True).syscall
-    version = call(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
-    detail = f"ABI {version}" if version > 0 else os.strerror(ctypes.get_errno())
-    return Check("landlock", version > 0, detail, "can take files and dialling from the relay")
+def _sealed() -> Iterator[Check]:
+    """Seal a child as the relay seals itself, and read the memory that it hands over."""
+    found, readable = _sealed_child()
+    missing = found.get("missing", {})
+    for part, shown in (("landlock", "ABI {}"), ("seccomp", "filter {}")):
+        value = found.get(part, "0")
+        there = value not in ("0", "off")
+        detail = shown.format(value) if there else missing.get(part, "not tried")
+        yield Check(part, there, detail, SEAL_USE[part])
+    through = ", ".join(name for name, refused in found.get("refused", {}).items() if not refused)
+    level = found.get("level", "none")
+    detail = found.get("error") or (f"{level}, but not refused: {through}" if through else level)
+    yield Check("seal", level == "full" and not through, detail, SEAL_USE["seal"])
+    memory = f"{readable / 1e6:.0f} MB read" if readable else "nothing could be read"
+    yield Check("memory", readable > 0, memory, SEAL_USE["memory"])
 
 
-def _seccomp() -> Check:
+def _sealed_child() -> tuple[dict[str, Any], int]:
+    """Return what `relay.seal` tells, or its error, and how much of its memory could be read."""
+    from planesplit.split.process_memory import Handover
+
+    handover = Handover()
+    command = (sys.executable, "-P", "-m", "relay.seal", str(handover.child_fd))
+    pipe = subprocess.PIPE
+    with subprocess.Popen(  # noqa: S603 - our own module
+        command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=(handover.child_fd,)
+    ) as child:
+        assert child.stdout
+        assert child.stderr
+        line = child.stdout.readline()
+        memory = handover.receive()
+        readable = sum(len(piece) for _, piece in memory.regions()) if memory else 0
+        if memory:
+            memory.close()
+        _, said = child.communicate(timeout=PROBE_S)
+    if not line:
+        return {"error": said.decode(errors="replace").strip()[-80:]}, readable
+    found: dict[str, Any] = json_module.loads(line)
+    return found, readable
+
+
+def _swap() -> Check:
+    """Swap is the kernel's: no process can keep its memory out of it without privileges."""
     try:
-        actions = _SECCOMP_ACTIONS.read_text(encoding="ascii").split()
+        areas = _SWAPS.read_text(encoding="ascii", errors="replace").splitlines()[1:]
     except OSError:
-        actions = []
-    found = "kill_process" in actions and "errno" in actions
-    return Check(
-        "seccomp", found, "filter" if found else "absent", "can take system calls from the relay"
-    )
+        areas = []
+    detail = ", ".join(area.split()[0] for area in areas) or "none"
+    return Check("no swap", not areas, detail, "the relay's memory never reaches a disk")
 
 
 def _unshared(name: str, script: str, use: str) -> Check:

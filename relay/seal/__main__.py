@@ -1,4 +1,6 @@
-"""`python -m relay.seal`: seal this throw-away process, try the lock, tell as JSON.
+"""`python -m relay.seal [PROVER_FD]`: seal this throw-away process, try the lock, tell as JSON.
+
+With a descriptor it hands its memory over first, and stays until its stdin ends.
 
 What a machine allows is best known by doing it: containers, sandboxes and boot options take parts
 away that the kernel's version promises.
@@ -14,20 +16,26 @@ from collections.abc import Callable
 
 from relay.seal.apply import seal_process
 from relay.seal.level import SealRefused
+from tunnel.handover import NOTHING, hand_over_memory
 
 UNUSABLE_EXIT = 3
 
 
 def main() -> int:
     """Print one JSON object; 3 if this process cannot be sealed at all."""
+    prover_fd = int(sys.argv[1]) if len(sys.argv) > 1 else NOTHING
     try:
+        hand_over_memory(prover_fd)
         seal = seal_process()
-    except SealRefused as error:
+    except (SealRefused, OSError) as error:
         sys.stderr.write(f"relay.seal: {error}\n")
         return UNUSABLE_EXIT
     refused = {name: _refused(attempt) for name, attempt in ATTEMPTS.items()}
     known = {"level": str(seal.level), **seal.parts, "missing": dict(seal.missing)}
     sys.stdout.write(json.dumps({**known, "refused": refused}) + "\n")
+    sys.stdout.flush()
+    if prover_fd != NOTHING:
+        sys.stdin.read()
     return 0
 
 
