@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 PIECE_BYTES = 1_048_576
@@ -109,8 +110,9 @@ class ProcessMemory:
             if self._maps == CLOSED:
                 return []
             os.lseek(self._maps, 0, os.SEEK_SET)
-            while piece := os.read(self._maps, MAPS_READ_BYTES):
-                text += piece
+            with suppress(ProcessLookupError):  # it has ended
+                while piece := os.read(self._maps, MAPS_READ_BYTES):
+                    text += piece
         return text.splitlines()
 
     def _read(self, address: int, count: int) -> memoryview:
