@@ -135,7 +135,7 @@ class Coupler:
     async def _uplink(self, call: Call, stream: TunnelStream) -> None:
         try:
             while piece := await call.http.body():
-                await stream.send(piece)
+                await stream.send(piece, alone=True)
                 self._core.metrics.carried(call.capability.row, "up", len(piece))
             stream.end()
             call.uploaded = True

@@ -54,8 +54,8 @@ class TunnelStream(Protocol):
         """Answer with status and headers."""
         ...
 
-    async def send(self, data: Buffer) -> None:
-        """Queue payload, waiting for room."""
+    async def send(self, data: Buffer, *, alone: bool = False) -> None:
+        """Queue payload, waiting for room; `alone` if nothing follows for now."""
         ...
 
     def end(self) -> None:

@@ -129,11 +129,6 @@ class Connection:
         return self._scheduler.pending
 
     @property
-    def only_control(self) -> bool:
-        """Whether there are control frames to send, CREDIT included, and no stream's."""
-        return self._scheduler.only_control
-
-    @property
     def streams_open(self) -> int:
         """Streams that have not ended."""
         return len(self._streams)
@@ -161,6 +156,10 @@ class Connection:
         if self._auth_until is not None:
             times.append(self._auth_until)
         return min(times)
+
+    def only(self, stream_id: int = 0) -> bool:
+        """Whether there are frames to send, and besides control frames of this stream alone."""
+        return self._scheduler.only(stream_id)
 
     def unsent(self, stream_id: int) -> int:
         """Bytes of DATA that wait on a stream; 0 when it has ended."""

@@ -27,10 +27,12 @@ class Scheduler:
         """Whether anything could be sent now."""
         return bool(self._control or self._credit or self._ring)
 
-    @property
-    def only_control(self) -> bool:
-        """Whether control frames or credit wait, and nothing of a stream's."""
-        return not self._ring and bool(self._control or self._credit)
+    def only(self, stream_id: int = 0) -> bool:
+        """Whether something waits, and of no other stream; of none at all for 0."""
+        ring = self._ring
+        if not ring:
+            return bool(self._control or self._credit)
+        return len(ring) == 1 and ring[0].id == stream_id
 
     @property
     def full(self) -> bool:

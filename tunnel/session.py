@@ -17,7 +17,7 @@ from operator import itemgetter
 import trio
 
 from tunnel.connection import Connection, Phase, Role
-from tunnel.errors import AuthRefused, Code, StreamReset, TunnelError
+from tunnel.errors import AuthRefused, Code, StreamReset, TransportClosed, TunnelError
 from tunnel.events import Closed, Data, Established, Events, Going, Opened, TokenReceived
 from tunnel.exchange import RequestHead
 from tunnel.hello import Hello
@@ -81,6 +81,7 @@ class Session:
         self._handler: Handler | None = None
         self._dispatching = False  # whether what a read brought is being delivered
         self._sending = False  # whether the writer waits for the transport
+        self._unwiped: list[Frame] = []  # frames that the transport may still hold
         self.stats = SessionStats()
         self.valid_s = 0.0
         self.goaway_received = trio.Event()
@@ -145,6 +146,7 @@ class Session:
             self._dispatch(self._connection.lost())
             with trio.CancelScope(shield=True, deadline=self._close_until):
                 await self._transport.aclose()
+            wipe_owned(frame[-1] for frame in self._unwiped)
         assert self._closed is not None
         return self._closed
 
@@ -189,6 +191,18 @@ class Session:
         if connection.wants_write or connection.over or self._transport.pending:
             self._wake.set()
 
+    def flush_now(self, stream_id: int = 0) -> None:
+        """Send from the calling task, if nothing waits but control frames and this stream's.
+
+        Waking the writer costs as much as forwarding 64 KiB (measured): too much for a CREDIT.
+        """
+        if self._connection.only(stream_id) and not (self._sending or self._transport.pending):
+            frames = self._frames_to_send()
+            with suppress(TransportClosed):  # the reading task gets to know it too
+                self._transport.send_now(frames)
+            self._sent(frames)
+        self.flush()
+
     def forget(self, stream: Stream) -> None:
         """The stream delivers nothing more."""
         self._streams.pop(stream.id, None)
@@ -208,20 +222,10 @@ class Session:
                 self._dispatching = False
                 if self.wipes:
                     _wipe_rest(frames, events)
-                self._send_control()
-                self.flush()
+                self.flush_now()
         except TunnelError:
             self._dispatch(self._connection.lost())
             self.flush()
-
-    def _send_control(self) -> None:
-        """Send control frames from the reading task, if they are all that waits.
-
-        Waking the writer for each CREDIT costs as much as forwarding 64 KiB (measured).
-        """
-        connection = self._connection
-        if connection.only_control and not (self._sending or self._transport.pending):
-            self._transport.send_now(self._frames_to_send())
 
     async def _write(self) -> None:
         connection = self._connection
@@ -246,8 +250,15 @@ class Session:
             await self._transport.send(frames)
         finally:
             self._sending = False
-            if self.wipes:
-                wipe_owned(frame[-1] for frame in frames)
+            self._sent(frames)
+
+    def _sent(self, frames: list[Frame]) -> None:
+        """Wipe what the transport has taken and relieve those who wait for that."""
+        if self.wipes:
+            self._unwiped += frames
+            if not self._transport.pending:  # else it holds on to some
+                wipe_owned(frame[-1] for frame in self._unwiped)
+                self._unwiped = []
         for stream_id in self._connection.touched:
             stream = self._streams.get(stream_id)
             if stream is not None and stream.has_room:

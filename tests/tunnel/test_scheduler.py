@@ -45,11 +45,11 @@ def test_an_idle_scheduler_has_nothing() -> None:
 
 def test_control_overtakes_data_and_credit_follows_control() -> None:
     scheduler = Scheduler()
-    assert not scheduler.only_control
+    assert not scheduler.only()
     scheduler.grant(3, 7)
-    assert scheduler.only_control
+    assert scheduler.only()
     scheduler.ready(writer(1, 10))
-    assert not scheduler.only_control
+    assert (scheduler.only(), scheduler.only(1), scheduler.only(3)) == (False, True, False)
     scheduler.control(PONG)
     frames, touched = scheduler.take(1 << 20, MAX_DATA_BYTES)
     assert [who(f)[:2] for f in frames] == [
