@@ -1,4 +1,4 @@
-"""TLS on sockets without awaiting: every byte once and in order, however little the socket takes."""
+"""TLS on sockets without awaiting: every byte once, in order, whatever the socket takes."""
 
 from __future__ import annotations
 
