@@ -82,7 +82,7 @@ class Feed:
         self._bytes = 0
         self._followers: set[Follower] = set()
         self._reads = self._quiet = False
-        self._begun = False
+        self._begun = self._ended = False
         self._grown = trio.Event()
         self._error: Exception | None = None
         self.mark = b""
@@ -154,15 +154,17 @@ class Feed:
     async def _step(self, read_to: int) -> None:
         """Pause if there was nothing to read, then read and keep what is due."""
         tail, done = self.tail, False
-        if self._begun:
+        if self._ended and not self._quiet:
+            await trio.lowlevel.checkpoint()  # all is written: nothing to wait for
+        elif self._begun:
             await self._pace.pause(tail, quiet=self._quiet)
         self._begun = True
         self._watch.clear()
-        ended = self._log.ended()
+        self._ended = self._log.ended()  # what was written before is read before it counts
         if tail.hole is not None and self._filler is not None:
             quiet, done = not await self._filler.step(tail), tail.over
         elif quiet := not tail.read(read_to):
-            done = ended and not await self._log.goes_on(tail)
+            done = self._ended and not await self._log.goes_on(tail)
             quiet = quiet and tail.hole is None
         if done:
             tail.finish()

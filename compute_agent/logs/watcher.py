@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import trio
 
@@ -13,9 +15,15 @@ from compute_agent.logs.inotify import IGNORED, QUEUE_OVERFLOW, Inotify
 
 Tell = Callable[[str], None]
 
+OVERDUE_S = 0.02  # how late a watch may be woken that nothing has changed for
+
 
 class Watch:
     """What one tail waits on.
+
+    Attributes:
+        number: inotify's; None while it doesn't watch.
+        until: when to wake it even if nothing has changed.
 
     Args:
         watcher: that tells it.
@@ -25,6 +33,7 @@ class Watch:
     def __init__(self, watcher: Watcher, directory: Path) -> None:
         self._watcher, self.directory = watcher, directory
         self.number: int | None = None
+        self.until = math.inf
         self._woken = trio.Event()
 
     def arm(self) -> bool:
@@ -49,12 +58,9 @@ class Watch:
             self._woken = trio.Event()
 
     async def changed(self, until: float) -> None:
-        """Wait for a change since `clear`, at most until the clock shows `until`."""
-        if self._woken.is_set():
-            await trio.lowlevel.checkpoint()  # a scope costs as much as a step of a task
-            return
-        with trio.move_on_at(until):
-            await self._woken.wait()
+        """Wait for a change since `clear`, about until the clock shows `until` at most."""
+        self.until = until
+        await self._woken.wait()  # a deadline of its own would cost as much as reading a line
 
     def close(self) -> None:
         """Stop watching."""
@@ -76,6 +82,7 @@ class Watcher:
         self._told: set[str] = set()
         self._inotify: Inotify | None = None
         self._watches: dict[int, list[Watch]] = {}
+        self._added = trio.Event()
 
     async def run(self) -> None:
         """Wake watches until cancelled; returns if there is no inotify."""
@@ -87,10 +94,12 @@ class Watcher:
             self._complain("log_watch_unavailable")
             return
         try:
-            while True:
-                await trio.lowlevel.wait_readable(inotify.fileno())
-                for number, mask in inotify.read():
-                    self._wake(number, mask)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._wake_overdue)
+                while True:
+                    await trio.lowlevel.wait_readable(inotify.fileno())
+                    for number, mask in inotify.read():
+                        self._wake(number, mask)
         finally:
             for number in list(self._watches):
                 self._end(number)
@@ -112,6 +121,7 @@ class Watcher:
             self._complain("log_watch_limited")
             return False
         self._watches.setdefault(number, []).append(watch)
+        self._added.set()
         watch.number = number
         return True
 
@@ -146,6 +156,19 @@ class Watcher:
         else:
             for watch in self._watches.get(number, ()):
                 watch.wake()
+
+    async def _wake_overdue(self) -> NoReturn:
+        """Look after the deadlines of all watches, with one timer."""
+        while True:
+            if not self._watches:
+                self._added = trio.Event()
+                await self._added.wait()
+            await trio.sleep(OVERDUE_S)
+            now = trio.current_time()
+            for there in self._watches.values():
+                for watch in there:
+                    if watch.until <= now:
+                        watch.wake()
 
     def _end(self, number: int) -> None:
         for watch in self._watches.pop(number, []):
