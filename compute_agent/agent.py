@@ -20,6 +20,7 @@ from compute_agent.informer import keep_store
 from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
+from compute_agent.logs.pace import Ticks
 from compute_agent.logs.watcher import Watcher
 from compute_agent.objects.objects import Objects
 from compute_agent.pods import Cluster, PodStore
@@ -75,11 +76,13 @@ class Chance:
         now_s: wall clock, seconds since the epoch.
         random: returns a number in [0, 1).
         server_id: names this start of the agent.
+        fine_timer: whether to keep time below 1 ms, which needs the system's clock.
     """
 
     now_s: Callable[[], float] = time.time
     random: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
     server_id: str = field(default_factory=lambda: os.urandom(SERVER_ID_BYTES).hex())
+    fine_timer: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -115,14 +118,14 @@ class Agent:
         chance: Chance | None = None,
     ) -> None:
         self._settings, self._dial, self._sources = settings, dial, sources
-        self._journal, self._chance = journal, chance or Chance()
+        self._journal, self._chance = journal, chance or Chance(fine_timer=True)
         now_s = self._chance.now_s
         self.store = PodStore(settings.kubernetes.max_pods)
         state = Path(settings.state_dir) / INDEX_FILE if settings.state_dir else None
         logs = settings.logs
         root = Path(settings.log_root)
         self._index = OffsetIndex(root, state, logs.files_kept, logs.line_max_bytes)
-        self._watcher = Watcher(logs.max_watches, journal.event)
+        self._watcher, self._ticks = Watcher(logs.max_watches, journal.event), Ticks()
         self.rows = RowCounts()
         self.access = Access(settings.org, insecure=settings.tls is None, now_s=now_s)
         self._feeds = _feeds(settings, sources, self.store)
@@ -161,6 +164,7 @@ class Agent:
             self._feeds,
             journal,
             self._watcher,
+            self._ticks,
         )
         return Capabilities(
             settings.org,
@@ -198,6 +202,8 @@ class Agent:
             nursery.start_soon(keep_store, self._sources.cluster, self.store, limits, self._journal)
             nursery.start_soon(self._keep_index)
             nursery.start_soon(self._watcher.run)
+            if self._chance.fine_timer:
+                nursery.start_soon(self._ticks.run)
             if self._sources.objects is not None:
                 nursery.start_soon(self._sources.objects.copies.run)
             if self._feeds is not None:

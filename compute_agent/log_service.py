@@ -43,6 +43,7 @@ class LogService:
         history: where logs are when their files are gone; None: they are gone.
         history_limits: bounds of reading from there.
         watcher: wakes tails when their files change; None: they look every now and then.
+        ticks: the clock that they share.
     """
 
     def __init__(
@@ -56,10 +57,11 @@ class LogService:
         history: History | None = None,
         history_limits: HistoryLimits | None = None,
         watcher: Watcher | None = None,
+        ticks: Ticks | None = None,
     ) -> None:
         self._cluster, self._store, self._root = cluster, store, root
         self._index, self._limits, self._now_s = index, limits, now_s
-        self._batching, self._ticks = limits.batching(), Ticks()
+        self._batching, self._ticks = limits.batching(), ticks or Ticks()
         self._history = history
         self._history_limits = history_limits or HistoryLimits()
         self._watcher = watcher or Watcher(0)

@@ -21,6 +21,7 @@ from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.log_service import LogService
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
+from compute_agent.logs.pace import Ticks
 from compute_agent.logs.watcher import Watcher
 from compute_agent.metrics.running import ClickHouseEngine
 from compute_agent.metrics.service import MetricsService
@@ -68,6 +69,7 @@ class Parts:
         feeds: events of pods; None if there is no API.
         journal: told what was done to which secret.
         watcher: wakes tails.
+        ticks: the clock that tails share.
     """
 
     settings: AgentSettings
@@ -83,6 +85,7 @@ class Parts:
     feeds: Feeds | None = None
     journal: Journal | None = None
     watcher: Watcher | None = None
+    ticks: Ticks | None = None
 
 
 def services(parts: Parts) -> list[Service]:
@@ -98,6 +101,7 @@ def services(parts: Parts) -> list[Service]:
         parts.history,
         settings.history.limits,
         parts.watcher,
+        parts.ticks,
     )
     objects = ObjectService(parts.objects)
     staging = Staging(parts.objects, settings.logs.container, settings.tasks.control_endpoint)

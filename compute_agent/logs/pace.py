@@ -16,33 +16,71 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
 from compute_agent.logs.batch import UNIT_BYTES
 from compute_agent.logs.settings import Batching
 from compute_agent.logs.tail import Tail
+from compute_agent.logs.timer import Timer
 from compute_agent.logs.watcher import Watch
 
 POLL_GROWTH = 1.5  # of the pause between looks at a log that stays quiet
+IDLE_S = 3600.0  # until a timer fires that nobody waits for
 LOOK_S = 1.0  # even when nothing woke a tail: file systems of a network tell nothing
 
 
 class Ticks:
-    """Lets all tails that wait for the same tick do so with one timer."""
+    """Lets all tails that wait for the same tick do so with one timer.
+
+    While `run` runs that is a timer descriptor, for trio's own timers are rounded up to 1 ms.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[float, trio.Event] = {}
+        self._timer: Timer | None = None
+
+    async def run(self) -> None:
+        """Keep time until cancelled; returns if there is no timer descriptor."""
+        try:
+            self._timer = timer = Timer()
+        except OSError:
+            return
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(timer.fileno())
+                now = trio.current_time()
+                for at in [at for at in self._waiting if at <= now]:
+                    self._waiting.pop(at).set()
+                if self._waiting:
+                    timer.set(min(self._waiting) - now)
+                else:
+                    timer.set(IDLE_S)
+        finally:
+            self._timer = None
+            timer.close()
+            for ticked in self._waiting.values():
+                ticked.set()
+            self._waiting.clear()
 
     async def until(self, at: float) -> None:
         """Wait until the clock shows `at`; always a checkpoint."""
         if trio.current_time() >= at:
             await trio.lowlevel.checkpoint()
-        while trio.current_time() < at:
+        while (now := trio.current_time()) < at:
             if (ticked := self._waiting.get(at)) is not None:
                 await ticked.wait()  # by time, or because whoever has the timer is cancelled
-                continue
-            ticked = self._waiting[at] = trio.Event()
-            try:
-                await trio.sleep_until(at)
-            finally:
-                del self._waiting[at]
-                ticked.set()
-            await trio.lowlevel.checkpoint()  # goes on beside those that waited: one write for all
+            elif self._timer is not None:
+                ticked = self._waiting[at] = trio.Event()
+                if at == min(self._waiting):
+                    self._timer.set(at - now)
+                await ticked.wait()
+            else:
+                await self._sleep(at)
+
+    async def _sleep(self, at: float) -> None:
+        """Have the timer of a tick."""
+        ticked = self._waiting[at] = trio.Event()
+        try:
+            await trio.sleep_until(at)
+        finally:
+            self._waiting.pop(at, None)
+            ticked.set()
+        await trio.lowlevel.checkpoint()  # goes on beside those that waited: one write for all
 
 
 class Pace:

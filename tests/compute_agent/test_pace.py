@@ -110,3 +110,36 @@ def test_single_settings_override_the_policy():
     assert batching.poll_min_s == POLICIES["bulk"].poll_min_s
     with pytest.raises(SettingError, match=r"'fast'.*latency, balanced, bulk"):
         LogLimits(policy="fast").batching()
+
+
+async def test_the_timer_descriptor_keeps_time_below_a_millisecond(nursery: trio.Nursery):
+    """In real time, some milliseconds of it."""
+    ticks = Ticks()
+    nursery.start_soon(ticks.run)
+    await trio.testing.wait_all_tasks_blocked()
+    late = []
+    for _ in range(20):
+        at = trio.current_time() + 0.000_3
+        await ticks.until(at)
+        late.append(trio.current_time() - at)
+    assert min(late) >= 0
+    assert min(late) < 0.000_6, "epoll's timeout would end 0.7 ms later at best"
+
+
+async def test_who_waits_for_ticks_is_let_go_when_the_timer_ends(nursery: trio.Nursery):
+    ticks = Ticks()
+    scope = trio.CancelScope()
+
+    async def run() -> None:
+        with scope:
+            await ticks.run()
+
+    nursery.start_soon(run)
+    await trio.testing.wait_all_tasks_blocked()
+    at = trio.current_time() + 0.02
+    for _ in range(2):
+        nursery.start_soon(ticks.until, at)
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
+    await ticks.until(at)
+    assert trio.current_time() >= at
