@@ -20,6 +20,7 @@ from compute_agent.logs.timer import Timer
 from compute_agent.logs.watcher import Watch
 
 POLL_GROWTH = 1.5  # of the pause between looks at a log that stays quiet
+TICKS_OF_HOLD_OFF = 8  # tails end their hold-offs together, and not much later than they may
 IDLE_S = 3600.0  # until a timer fires that nobody waits for
 LOOK_S = 1.0  # even when nothing woke a tail: file systems of a network tell nothing
 
@@ -158,6 +159,6 @@ class Pace:
             self._poll_s = min(self._poll_s * POLL_GROWTH, self._batching.poll_max_s)
 
     def _tick(self, at: float) -> float:
-        """Return the first tick that is not before `at`."""
-        tick_s = self._batching.poll_min_s
-        return max(at, math.ceil(at / tick_s) * tick_s) if math.isfinite(at) else at
+        """Return the first tick that is not before `at`; ends of hold-offs have finer ones."""
+        tick_s = self._batching.hold_off_s / TICKS_OF_HOLD_OFF
+        return max(at, math.ceil(at / tick_s) * tick_s) if tick_s and math.isfinite(at) else at
