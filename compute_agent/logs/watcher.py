@@ -51,19 +51,24 @@ class Watch:
     def wake(self) -> None:
         """Something has changed."""
         self._woken.set()
+        self._watcher.waits(self, waits=False)
 
     def clear(self) -> None:
         """Forget what has changed: it is about to be looked at."""
+        self._watcher.take()
         if self._woken.is_set():
             self._woken = trio.Event()
 
     async def changed(self, until: float) -> None:
         """Wait for a change since `clear`, about until the clock shows `until` at most."""
         self.until = until
+        if not self._woken.is_set():
+            self._watcher.waits(self, waits=True)
         await self._woken.wait()  # a deadline of its own would cost as much as reading a line
 
     def close(self) -> None:
         """Stop watching."""
+        self._watcher.waits(self, waits=False)
         self._watcher.remove(self)
 
 
@@ -82,7 +87,8 @@ class Watcher:
         self._told: set[str] = set()
         self._inotify: Inotify | None = None
         self._watches: dict[int, list[Watch]] = {}
-        self._added = trio.Event()
+        self._added, self._waited = trio.Event(), trio.Event()
+        self._waiting: set[Watch] = set()
 
     async def run(self) -> None:
         """Wake watches until cancelled; returns if there is no inotify."""
@@ -97,14 +103,30 @@ class Watcher:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._wake_overdue)
                 while True:
+                    while not self._waiting:  # tails that rest need not hear of every line
+                        self._waited = trio.Event()
+                        await self._waited.wait()
                     await trio.lowlevel.wait_readable(inotify.fileno())
-                    for number, mask in inotify.read():
-                        self._wake(number, mask)
+                    self.take()
         finally:
             for number in list(self._watches):
                 self._end(number)
             self._inotify = None
             inotify.close()
+
+    def waits(self, watch: Watch, *, waits: bool) -> None:
+        """Note whether a watch waits to be woken."""
+        if waits:
+            self._waiting.add(watch)
+            self._waited.set()
+        else:
+            self._waiting.discard(watch)
+
+    def take(self) -> None:
+        """Take what has happened by now, and wake whom it concerns."""
+        if self._inotify is not None:
+            for number, mask in self._inotify.read():
+                self._wake(number, mask)
 
     def add(self, watch: Watch) -> bool:
         """Begin a watch; False if that can't be. A log that is a link to elsewhere is none."""

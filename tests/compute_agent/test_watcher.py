@@ -59,6 +59,30 @@ async def test_a_change_wakes_every_watch_of_the_directory(
     assert [await woken(watch) for watch in watches] == [True, True]
 
 
+async def test_who_still_waits_is_woken_after_others_were(
+    tmp_path: Path, watcher: Watcher, nursery: trio.Nursery, autojump_clock
+):
+    """Events are only awaited while somebody waits; one that was woken must not end that."""
+    watches = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        watches.append(Watch(watcher, tmp_path / name))
+        assert watches[-1].arm()
+    late = trio.Event()
+
+    async def wait() -> None:
+        await watches[1].changed(NEVER_S)
+        late.set()
+
+    nursery.start_soon(wait)
+    (tmp_path / "a" / "0.log").touch()
+    assert await woken(watches[0])
+    assert not late.is_set()
+    (tmp_path / "b" / "0.log").touch()
+    with trio.fail_after(0.01):
+        await late.wait()
+
+
 async def test_a_directory_that_goes_ends_its_watch_and_may_be_watched_again(
     tmp_path: Path, watcher: Watcher, autojump_clock
 ):
