@@ -135,9 +135,11 @@ class ConnectClient:
             "connect-protocol-version": "1",
             "accept-encoding": "identity",
         }
-        if self._token:
-            headers["authorization"] = f"Bearer {await self._token()}"
-        return headers
+        return headers | await self.authorization()
+
+    async def authorization(self) -> dict[str, str]:
+        """Return the header that says who asks; none without a token source."""
+        return {"authorization": f"Bearer {await self._token()}"} if self._token else {}
 
 
 def envelope(message: bytes, flags: int = 0) -> bytes:

@@ -119,7 +119,7 @@ class Viewer:
                 name=tasks_pb2.Resources.GPU, value=str(container.gpus)
             )
         request.run_spec.cluster_pool = cluster
-        answer = await self._call("CreateRun", request, run_service_pb2.CreateRunResponse)
+        answer = await self.call("CreateRun", request, run_service_pb2.CreateRunResponse)
         return str(answer.run.action.id.run.name)
 
     async def status(self, run: str) -> RunStatus:
@@ -129,7 +129,7 @@ class Viewer:
             ConnectError: `not_found` also for runs that this client may not see.
         """
         request = run_service_pb2.GetRunDetailsRequest(run_id=self._run_id(run))
-        answer = await self._call("GetRunDetails", request, run_service_pb2.GetRunDetailsResponse)
+        answer = await self.call("GetRunDetails", request, run_service_pb2.GetRunDetailsResponse)
         return _status(answer.details.action)
 
     async def wait(
@@ -170,9 +170,9 @@ class Viewer:
         Raises:
             ConnectError: any.
         """
-        request = run_service_pb2.GetActionDataURIsRequest(action_id=self._action_id(run))
+        request = run_service_pb2.GetActionDataURIsRequest(action_id=self.action_id(run))
         answer = run_service_pb2.GetActionDataURIsResponse
-        return await self._call("GetActionDataURIs", request, answer)
+        return await self.call("GetActionDataURIs", request, answer)
 
     async def runs(self) -> list[RunStatus]:
         """Return the newest runs of the default project, at most 100."""
@@ -181,13 +181,13 @@ class Viewer:
         request.request.limit = PAGE_RUNS
         request.project_id.organization, request.project_id.name = place.org, place.project
         request.project_id.domain = place.domain
-        answer = await self._call("ListRuns", request, run_service_pb2.ListRunsResponse)
+        answer = await self.call("ListRuns", request, run_service_pb2.ListRunsResponse)
         return [_summary(run.action) for run in answer.runs]
 
     async def abort(self, run: str, reason: str = "") -> None:
         """Ask for the end of a run."""
         request = run_service_pb2.AbortRunRequest(run_id=self._run_id(run), reason=reason)
-        await self._call("AbortRun", request, run_service_pb2.AbortRunResponse)
+        await self.call("AbortRun", request, run_service_pb2.AbortRunResponse)
 
     @asynccontextmanager
     async def tail(
@@ -239,7 +239,7 @@ class Viewer:
     async def _open_tail(
         self, run: str, attempt: int, headers: Mapping[str, str], *, compress: bool
     ) -> AsyncIterator[AsyncIterator[dataproxy.TailLogsResponse]]:
-        request = dataproxy.TailLogsRequest(action_id=self._action_id(run), attempt=attempt)
+        request = dataproxy.TailLogsRequest(action_id=self.action_id(run), attempt=attempt)
         url = await self.endpoint(cluster_pb2.SelectClusterRequest.OPERATION_TAIL_LOGS, run)
         answers = self.client.stream(
             url + TAIL_LOGS, request, dataproxy.TailLogsResponse, headers, compress=compress
@@ -258,7 +258,7 @@ class Viewer:
         """
         request = cluster_pb2.SelectClusterRequest(operation=operation)
         if run:
-            request.action_id.CopyFrom(self._action_id(run))
+            request.action_id.CopyFrom(self.action_id(run))
         else:
             project = request.project_id
             project.organization, project.name = self.place.org, self.place.project
@@ -268,7 +268,12 @@ class Viewer:
         )
         return answer.cluster_endpoint.rstrip("/") or self._control_url
 
-    async def _call(self, method: str, request: Message, answer: type[M]) -> M:
+    async def call(self, method: str, request: Message, answer: type[M]) -> M:
+        """Call an RPC of RunService.
+
+        Raises:
+            ConnectError: any.
+        """
         url = f"{self._control_url}{RUN_SERVICE}/{method}"
         return await self.client.unary(url, request, answer)
 
@@ -277,7 +282,7 @@ class Viewer:
     ) -> AbstractAsyncContextManager[AsyncIterator[run_service_pb2.WatchActionDetailsResponse]]:
         return self.client.stream(
             f"{self._control_url}{RUN_SERVICE}/WatchActionDetails",
-            run_service_pb2.WatchActionDetailsRequest(action_id=self._action_id(run)),
+            run_service_pb2.WatchActionDetailsRequest(action_id=self.action_id(run)),
             run_service_pb2.WatchActionDetailsResponse,
         )
 
@@ -287,7 +292,8 @@ class Viewer:
             org=place.org, project=place.project, domain=place.domain, name=run
         )
 
-    def _action_id(self, run: str) -> identifier_pb2.ActionIdentifier:
+    def action_id(self, run: str) -> identifier_pb2.ActionIdentifier:
+        """Return the full name of the one action of a run of the default project."""
         return identifier_pb2.ActionIdentifier(run=self._run_id(run), name=ROOT_ACTION)
 
 

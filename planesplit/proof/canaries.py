@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from planesplit.proof.encodings import Pattern, patterns, stripped, stripped_patterns
+from planesplit.proof.encodings import USUAL, Pattern, patterns, stripped, stripped_patterns
 from planesplit.proof.find import Find
 from planesplit.proof.unpack import unpacked
 
@@ -194,7 +194,9 @@ class Canaries:
 
 
 def _target(secret: str, kind: Kind | None = None) -> _Target:
-    return _Target(secret, patterns(secret), list(stripped_patterns(secret)), kind)
+    if kind is None:
+        return _Target(secret, patterns(secret), list(stripped_patterns(secret)))
+    return _Target(secret, patterns(secret, USUAL), [], kind)
 
 
 def _as_letters(digest: bytes) -> str:

@@ -74,6 +74,9 @@ BAD_TOKEN, BAD_SECRET = Kind("A11", "refused token"), Kind("A9", "secret in a ba
 BAD_QUERY, BAD_PATH = Kind("A10", "refused query"), Kind("A8", "refused path")
 BAD_SPEC = Kind("A1", "refused task spec")
 
+REFUSED = (BAD_TOKEN, BAD_SECRET, BAD_QUERY, BAD_PATH, BAD_SPEC)
+ROWS_OF_ERRORS = tuple(sorted({kind.row for kind in REFUSED}))
+
 CLAIMS: dict[Kind, Claim] = {
     TASK_SPEC: _claim(DATABASE, may=frozenset({KUBERNETES, *_VENDOR})),
     RUN_NAME: _claim(DATABASE, may=_NAMES | _VENDOR),
@@ -93,11 +96,7 @@ CLAIMS: dict[Kind, Claim] = {
     USER: _claim(DATABASE, may=frozenset({JOURNAL, CUSTOMER_JOURNAL, *_VENDOR})),
     STATE: _claim(DATABASE, may=frozenset({KUBERNETES, *_VENDOR})),
     SIGNATURE: _claim(),
-    BAD_TOKEN: _claim(),
-    BAD_SECRET: _claim(),
-    BAD_QUERY: _claim(),
-    BAD_PATH: _claim(),
-    BAD_SPEC: _claim(),
+    **dict.fromkeys(REFUSED, _claim()),
 }
 
 

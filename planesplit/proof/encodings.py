@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 WHITESPACE = b" \t\r\n"
@@ -45,15 +45,19 @@ ENCODINGS: dict[str, Callable[[str], bytes]] = {
 }
 
 
-def patterns(secret: str) -> list[Pattern]:
+USUAL = ("plain", "json", "utf-16", "reversed", "hex")  # of a value that is itself no text
+
+
+def patterns(secret: str, names: Iterable[str] = ENCODINGS) -> list[Pattern]:
     """Return what to look for, so that `secret` is found in every encoding named here.
 
     Args:
         secret: at least 4 characters; base64 of fewer depends on its neighbours alone.
+        names: of the encodings beside base64.
     """
     found: dict[bytes, str] = {}
-    for name, encode in ENCODINGS.items():
-        found.setdefault(encode(secret), name)
+    for name in names:
+        found.setdefault(ENCODINGS[name](secret), name)
     for shift in range(3):
         pattern = aligned_base64(secret.encode(), shift)
         found.setdefault(pattern, "base64")

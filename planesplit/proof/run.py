@@ -82,7 +82,7 @@ async def examine(split: Split, options: ProofOptions, tell: Tell = lambda text:
             stage = Stage(split, canaries, options.rows, Path(workshop), nursery, exits, tell)
             for detector in detectors:
                 await detector.arm(stage)
-            await drive(stage)
+            await drive(stage, with_faults=options.faults)
             finds = await _look(stage, detectors)
             nursery.cancel_scope.cancel()
     found = verdict.deviations(stage, [find for each in finds.values() for find in each])

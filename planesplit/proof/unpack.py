@@ -17,18 +17,18 @@ MAX_INFLATED_BYTES = 16 * 1024 * 1024  # of one stream; a canary repeats, so its
 MAX_TRIES = 256  # of one kind in one piece of data: two bytes of magic turn up by accident
 MAX_DEPTH = 2  # a compressed file in a compressed archive
 
-Opener = Callable[[bytes], bytes]
+Opener = Callable[[memoryview], bytes]
 
 
-def _inflate(data: bytes) -> bytes:
+def _inflate(data: memoryview) -> bytes:
     return zlib.decompressobj(wbits=47).decompress(data, MAX_INFLATED_BYTES)  # zlib or gzip
 
 
-def _zstd(data: bytes) -> bytes:
+def _zstd(data: memoryview) -> bytes:
     return zstd.ZstdDecompressor().decompress(data, MAX_INFLATED_BYTES)
 
 
-def _lz4(data: bytes) -> bytes:
+def _lz4(data: memoryview) -> bytes:
     opened: bytes = lz4.frame.LZ4FrameDecompressor().decompress(data, MAX_INFLATED_BYTES)
     return opened
 
@@ -56,12 +56,12 @@ def unpacked(data: bytes, depth: int = MAX_DEPTH) -> Iterator[tuple[str, bytes]]
 
 
 def _opened(data: bytes, magic: bytes, opener: Opener) -> Iterator[bytes]:
-    at = data.find(magic)
+    at, view = data.find(magic), memoryview(data)
     for _ in range(MAX_TRIES):
         if at < 0:
             return
         try:
-            content = opener(data[at:] if at else data)
+            content = opener(view[at:])
         except (zlib.error, zstd.ZstdError, RuntimeError, EOFError, ValueError):
             content = b""
         if content:

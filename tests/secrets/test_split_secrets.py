@@ -45,7 +45,7 @@ def run_with(split: Harness, script: str, *wanted: security_pb2.Secret) -> str:
         template.container.image = "any"
         template.container.command.extend(["sh", "-c", script])
         template.security_context.secrets.extend(wanted)
-        await viewer._call("CreateRun", request, run_service_pb2.CreateRunResponse)
+        await viewer.call("CreateRun", request, run_service_pb2.CreateRunResponse)
 
     split._portal.call(create, timeout_s=20)
     return name

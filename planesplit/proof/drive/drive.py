@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from planesplit.connect_client import ConnectError
+from planesplit.proof import claims
+from planesplit.proof.drive.faults import faults
 from planesplit.proof.drive.images import images
 from planesplit.proof.drive.logs import events, logs
 from planesplit.proof.drive.metadata import cluster_state, identity
 from planesplit.proof.drive.objects import objects
+from planesplit.proof.drive.provoke import fail_run, provoke
 from planesplit.proof.drive.recorder import open_owner
 from planesplit.proof.drive.samples import samples
 from planesplit.proof.drive.secret_values import secret_values
@@ -30,14 +33,27 @@ PARTS: tuple[tuple[str, frozenset[str], Part], ...] = (
     ("identity", frozenset({"A11"}), identity),
     ("cluster state", frozenset({"A12"}), cluster_state),
 )
+# Only with faults: they take longer.
+FAULTS: tuple[tuple[str, frozenset[str], Part], ...] = (
+    ("errors on purpose", frozenset(claims.ROWS_OF_ERRORS), provoke),
+    ("a task that fails", frozenset({"A8"}), fail_run),
+)
 
 
-async def drive(stage: Stage) -> None:
-    """Push canaries through every part that a wanted row belongs to."""
-    async with open_owner(stage) as viewer, trio.open_nursery() as nursery:
-        for name, rows, part in PARTS:
-            if rows & stage.rows:
-                nursery.start_soon(_run, stage, viewer, name, part)
+async def drive(stage: Stage, *, with_faults: bool) -> None:
+    """Push canaries through every part that a wanted row belongs to.
+
+    Args:
+        with_faults: provoke errors too, then cut, stall and restart under load.
+    """
+    parts = (*PARTS, *FAULTS) if with_faults else PARTS
+    async with open_owner(stage) as viewer:
+        async with trio.open_nursery() as nursery:
+            for name, rows, part in parts:
+                if rows & stage.rows:
+                    nursery.start_soon(_run, stage, viewer, name, part)
+        if with_faults and "A8" in stage.rows:
+            await _run(stage, viewer, "load and faults", faults)
 
 
 async def _run(stage: Stage, viewer: Viewer, name: str, part: Part) -> None:

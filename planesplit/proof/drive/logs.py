@@ -6,15 +6,19 @@ import secrets
 from contextlib import aclosing
 
 import trio
+from flyteidl2.cluster.payload_pb2 import SelectClusterRequest
 from flyteidl2.core import security_pb2
+from flyteidl2.dataproxy import dataproxy_service_pb2 as dataproxy
 from flyteidl2.workflow import run_service_pb2
 
 from planesplit.connect_client import ConnectError
 from planesplit.events import open_events
 from planesplit.proof import claims
+from planesplit.proof.drive.strangers import refused
 from planesplit.proof.stage import Stage
 from planesplit.viewer import Viewer
 from planesplit.workloads import container
+from tunnel.capabilities import TAIL_LOGS
 
 REPEATS = 6  # canaries in a line: one every 25 bytes
 COLLECTED_S = 15.0
@@ -66,6 +70,9 @@ async def tail(stage: Stage, viewer: Viewer, run: str) -> int:
 async def logs(stage: Stage, viewer: Viewer, lines: int = 300) -> None:
     """Run, tail live, and tail once more what the log aggregator has."""
     run = await start_run(stage, viewer, lines)
+    url = await viewer.endpoint(SelectClusterRequest.OPERATION_TAIL_LOGS, run) + TAIL_LOGS
+    request = dataproxy.TailLogsRequest(action_id=viewer.action_id(run), attempt=1)
+    await refused(stage, url, request, dataproxy.TailLogsResponse, stream=True)
     if await tail(stage, viewer, run) != lines:
         stage.failures.append("a tail ended with other lines than the run wrote")
     await viewer.wait(run)
@@ -86,7 +93,7 @@ async def events(stage: Stage, viewer: Viewer) -> None:
         key=missing, env_var="X", mount_requirement=security_pb2.Secret.MountType.ENV_VAR
     )
     template.security_context.secrets.append(wanted)
-    await viewer._call("CreateRun", request, run_service_pb2.CreateRunResponse)
+    await viewer.call("CreateRun", request, run_service_pb2.CreateRunResponse)
     async with open_events(viewer, run) as told:
         async for event in told:
             if event.reason == "Failed":

@@ -84,7 +84,7 @@ async def _run(stage: Stage, viewer: Viewer) -> str:
     template.container.image = "any"
     template.container.command.extend([sys.executable, "-c", POD])
     template.container.args.extend(["{{.outputPrefix}}", _results(stage)])
-    answer = await viewer._call("CreateRun", request, run_service_pb2.CreateRunResponse)
+    answer = await viewer.call("CreateRun", request, run_service_pb2.CreateRunResponse)
     run = str(answer.run.action.id.run.name)
     if (await viewer.wait(run)).phase != "SUCCEEDED":
         stage.failures.append("the run that writes outputs and a report failed")

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from planesplit.connect_client import M
 from planesplit.proof import claims
+from planesplit.proof.drive.strangers import refused
 from planesplit.proof.stage import Stage
 from planesplit.viewer import Viewer
 from tunnel.capabilities import (
@@ -38,6 +39,8 @@ async def secret_values(stage: Stage, viewer: Viewer) -> None:
         about = payload.GetSecretRequest(id=identifier(viewer, name))
         await call(viewer, GET_SECRET, about, payload.GetSecretResponse)
         stage.delivered_to(kind)
+        url = await viewer.endpoint(OPERATION) + GET_SECRET
+        await refused(stage, url, about, payload.GetSecretResponse)
     place = viewer.place
     listed = payload.ListSecretsRequest(
         organization=place.org, project=place.project, domain=place.domain, limit=100
