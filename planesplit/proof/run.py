@@ -56,14 +56,11 @@ def prepared(options: SplitOptions, workshop: Path) -> SplitOptions:
     push = workshop / "push-secret"
     push.write_text(secrets.token_urlsafe(), encoding="utf-8")
     own: Mapping[str, Any] = {CUSTOMER: {"registry": {"push_secret_file": str(push)}}}
-    provable: dict[str, Any] = {}
-    if "provable" in {field.name for field in dataclasses.fields(SplitOptions)}:
-        provable["provable"] = True
     return dataclasses.replace(
         options,
         clients=(*options.clients, Client(STRANGER, STRANGERS_ORG, "Admin")),
         settings=merge(own, options.settings),
-        **provable,
+        provable=True,
     )
 
 

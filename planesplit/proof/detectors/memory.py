@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import trio
 
 from planesplit.proof import claims
@@ -13,10 +11,7 @@ from planesplit.proof.find import Find
 from planesplit.proof.stage import Stage
 from planesplit.split.options import CONTROL, RELAY
 
-PIECE_BYTES = 1024 * 1024
-OVERLAP_BYTES = 4096
 STORES = {RELAY: claims.RELAY_MEMORY, CONTROL: claims.CONTROL_MEMORY}
-Region = tuple[str, bytes | memoryview]
 
 
 class Memory(Detector):
@@ -38,7 +33,7 @@ class Memory(Detector):
             finds += found
         self.looked = f"{size / 1e6:.0f} MB of {len(STORES)} processes"
         if not size:
-            finds.append(Find(self.name, "memory of no process could be read", "no access"))
+            finds.append(Find(self.name, "no plane has handed its memory over", "no access"))
         return finds
 
 
@@ -54,7 +49,8 @@ async def scan_memory(stage: Stage, plane: str) -> tuple[int, list[Find]]:
 def _scan(stage: Stage, plane: str) -> tuple[int, list[Find]]:
     counts: dict[tuple[str, str, str, str], int] = {}
     size = 0
-    for mapping, piece in _regions(stage, plane):
+    memory = stage.split.memory(plane)
+    for mapping, piece in memory.regions() if memory else ():
         size += len(piece)
         data = bytes(piece)
         found = stage.canaries.scan(mapping, data)
@@ -67,44 +63,3 @@ def _scan(stage: Stage, plane: str) -> tuple[int, list[Find]]:
         Find(Memory.name, f"{plane}: {mapping}, {times} times", encoding, row, kind, STORES[plane])
         for (mapping, encoding, row, kind), times in counts.items()
     ]
-
-
-def _regions(stage: Stage, plane: str) -> Iterator[Region]:
-    handed = getattr(stage.split, "memory", None)
-    memory = handed(plane) if handed else None
-    if memory is not None:
-        yield from memory.regions()
-        return
-    yield from _read(stage.vendor_pids[plane])
-
-
-def _read(pid: int) -> Iterator[Region]:
-    """Read another process's memory, which only root may."""
-    try:
-        with open(f"/proc/{pid}/maps", encoding="ascii") as maps:
-            lines = maps.read().splitlines()
-        memory = open(f"/proc/{pid}/mem", "rb", buffering=0)  # noqa: SIM115 - closed below
-    except OSError:
-        return
-    with memory:
-        for line in lines:
-            parts = line.split(maxsplit=5)
-            name = parts[5] if len(parts) > 5 else "[anonymous]"
-            if parts[1][0] != "r" or parts[1][3] != "p" or parts[1][1] != "w":
-                continue
-            start, end = (int(part, 16) for part in parts[0].split("-"))
-            yield from _pieces(memory, start, end, name)
-
-
-def _pieces(memory: object, start: int, end: int, name: str) -> Iterator[Region]:
-    at = start
-    while at < end:
-        try:
-            memory.seek(at)  # type: ignore[attr-defined]
-            data = memory.read(min(PIECE_BYTES, end - at))  # type: ignore[attr-defined]
-        except (OSError, ValueError, OverflowError):
-            return
-        if not data:
-            return
-        yield name, data
-        at += max(1, len(data) - OVERLAP_BYTES) if at + len(data) < end else len(data)

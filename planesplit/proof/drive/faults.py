@@ -108,6 +108,6 @@ async def _settled(stage: Stage) -> None:
     with trio.move_on_after(5.0):
         while True:
             metrics = await stage.split.metrics()
-            if not metrics.get("relay_streams", 0):
+            if not metrics.get("relay_exchanges", 0):
                 return
             await trio.sleep(0.05)

@@ -43,9 +43,7 @@ async def provoke(stage: Stage, viewer: Viewer) -> None:
         await _send(http, f"{relay}/r/{path}/x/y/z{TAIL_LOGS}", good, b"")
         await _send(http, f"{relay}/{path}?q={path}", {**good, "x-note": path * 4}, b"")
         await _send(http, f"{relay}/{path}", {"x-note": path * (LONG_BYTES // len(path))}, b"")
-        await _send(
-            http, secret.replace(CREATE_SECRET, QUERY), {**good, "content-type": STREAM}, value
-        )
+        await _send(http, secret.replace(CREATE_SECRET, QUERY), {**good, **STREAM}, value)
         await _send(http, f"{runs}/CreateRun", good, spec)
         await _send(http, f"{runs}/CreateRun", bad, spec)
         await _send(http, f"{runs}/{path}", good, spec)
