@@ -83,6 +83,7 @@ class Http1:
                 await self._fill()
         if not self._buffer:
             return None
+        self.started = self.finished = False  # a head that is refused has no answer yet
         with trio.move_on_after(self._settings.handshake_s):
             self._left = -1
             head = await self._head()

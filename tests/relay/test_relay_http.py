@@ -144,6 +144,21 @@ async def test_a_request_too_large_to_keep_is_refused(autojump_clock):
         assert s.count("body_too_large") == 1
 
 
+async def test_garbage_behind_a_good_request_gets_an_error_too(autojump_clock):
+    ours, theirs = trio.testing.memory_stream_pair()
+
+    async def greet(http: Http1, request: http_head.Request) -> None:
+        await http.answer(200)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(http1.serve, theirs, SETTINGS, Metrics(), greet)
+        await ours.send_all(OK + b"\r\n" + b"GET / HTTP/1.1\r\nX: " + b"y" * 20_000)
+        with trio.fail_after(5):
+            answers = await everything(ours)
+    assert answers.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 431 " in answers
+
+
 async def test_requests_can_follow_each_other_at_once(autojump_clock):
     ours, theirs = trio.testing.memory_stream_pair()
 
