@@ -62,8 +62,10 @@ class Files(Detector):
 
     def _paths(self, stage: Stage) -> Iterator[tuple[Path, str]]:
         root = stage.directory
-        for path in root.rglob("*"):
-            yield path, store_of(path.relative_to(root))
+        for directory, folders, names in os.walk(root):  # what vanishes meanwhile is left out
+            for name in (*folders, *names):
+                path = Path(directory, name)
+                yield path, store_of(path.relative_to(root))
         for place in shared_places(stage):
             for path in fresh(place, stage.started_s, (root, stage.workshop)):
                 yield path, ""
