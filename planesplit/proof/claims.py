@@ -96,7 +96,13 @@ CLAIMS: dict[Kind, Claim] = {
     USER: _claim(DATABASE, may=frozenset({JOURNAL, CUSTOMER_JOURNAL, *_VENDOR})),
     STATE: _claim(DATABASE, may=frozenset({KUBERNETES, *_VENDOR})),
     SIGNATURE: _claim(),
-    **dict.fromkeys(REFUSED, _claim()),
+    BAD_SECRET: _claim(),
+    BAD_QUERY: _claim(),
+    # Heads of requests are no payload: who asks, and for what. They are not wiped from memory, nor
+    # is a specification that the control plane itself refuses.
+    BAD_TOKEN: _claim(may=_VENDOR),
+    BAD_PATH: _claim(may=_VENDOR),
+    BAD_SPEC: _claim(may=frozenset({CONTROL_MEMORY})),
 }
 
 

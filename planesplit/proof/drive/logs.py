@@ -44,7 +44,7 @@ async def start_run(stage: Stage, viewer: Viewer, lines: int, rate: int = 0) -> 
     """
     path, env = write_lines(stage, lines), {"REMARK": stage.make(claims.TASK_SPEC)}
     if rate:
-        made = container(replay=path, args=["--rate", str(rate)], env=env)
+        made = container(replay=path, args=[str(rate)], env=env)
     else:
         made = container(exec=f"cat {path}", env=env)
     run = await viewer.run(made, stage.name(claims.RUN_NAME))

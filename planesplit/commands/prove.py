@@ -1,0 +1,62 @@
+"""`planesplit prove`: canaries through every row, a look everywhere, a verdict."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from planesplit.commands.outcome import FAILED, OK, UsageError
+from planesplit.commands.output import as_json, progress
+from planesplit.proof.canaries import BadCanary
+from planesplit.proof.options import ALL_ROWS, ProofOptions
+from planesplit.proof.report.page import as_page
+from planesplit.proof.report.text import as_text
+from planesplit.proof.run import prove as run
+
+
+async def prove(options: ProofOptions, *, json: bool, html: Path | None) -> int:
+    """Prove once and print the result; exit 1 if anything is not as claimed.
+
+    Raises:
+        UsageError: the canary or nonce cannot be used, or the page cannot be written.
+        PlaneFailed: a plane did not come up, or ended unasked.
+    """
+    _check_directory(html)
+    try:
+        proof = await run(options, progress)
+    except BadCanary as error:
+        raise UsageError(str(error)) from None
+    if html is not None:
+        _write(html, as_page(proof))
+    sys.stdout.write(as_json(proof.as_json()) if json else as_text(proof))
+    return OK if proof.clean else FAILED
+
+
+def rows_of(texts: Iterable[str]) -> frozenset[str]:
+    """Return the rows that were asked for; all if none was.
+
+    Raises:
+        UsageError: one is unknown.
+    """
+    wanted = {row.strip().upper() for text in texts for row in text.split(",") if row.strip()}
+    if unknown := wanted - ALL_ROWS:
+        known = ", ".join(sorted(ALL_ROWS, key=_order))
+        raise UsageError(f"--rows: there is no row '{min(unknown)}'; known: {known}")
+    return frozenset(wanted) or ALL_ROWS
+
+
+def _check_directory(html: Path | None) -> None:
+    if html is not None and not html.absolute().parent.is_dir():
+        raise UsageError(f"--html '{html}': its directory does not exist; make it first")
+
+
+def _order(row: str) -> tuple[str, int]:
+    return row[0], int(row[1:] or 0)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"'{file}' cannot be written: {error.strerror}") from None
