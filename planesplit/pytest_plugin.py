@@ -46,6 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="no metrics and no historical logs, but a start that is two seconds faster",
     )
     group.addoption(
+        "--planesplit-no-seal",
+        action="store_true",
+        help="a relay that the kernel does not stop from writing and dialling",
+    )
+    group.addoption(
         "--planesplit-doctor",
         action="store_true",
         help="show what this machine offers, and exit",
@@ -73,6 +78,7 @@ def planesplit_session(pytestconfig: pytest.Config) -> Iterator[tuple[Portal[Spl
         insecure=pytestconfig.getoption("--planesplit-insecure"),
         clusters=tuple(f"c{number}" for number in range(2, count + 1)),
         clickhouse=not pytestconfig.getoption("--planesplit-no-clickhouse"),
+        seal=not pytestconfig.getoption("--planesplit-no-seal"),
     )
     portal, split = open_portal(options)
     yield portal, split

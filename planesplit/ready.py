@@ -99,6 +99,7 @@ class Ready:
         credentials: of the default viewer; None if insecure.
         clusters: the customer's side, the first cluster first.
         pids: process id of every plane.
+        seal: of the relay, as it told at its start.
         planesplit_ready: where this was written.
     """
 
@@ -113,6 +114,7 @@ class Ready:
     ca_file: str = ""
     credentials: Credentials | None = None
     clusters: tuple[ClusterAccess, ...] = ()
+    seal: str = ""
     planesplit_ready: str = ""
     version: int = VERSION
 

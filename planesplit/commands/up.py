@@ -56,6 +56,7 @@ def _explain(ready: Ready) -> None:
     progress(f"ready: {ready.planesplit_ready}")
     progress(f"  control plane  {ready.urls.control}")
     progress(f"  relay          {ready.urls.relay}  (metrics: {ready.urls.ops}/metrics)")
+    progress(f"  its seal       {ready.seal}")
     for cluster in ready.clusters:
         _explain_cluster(cluster)
     progress(f"  flyte CLI      flyte --config {ready.flyte.config} get project")

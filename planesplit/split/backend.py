@@ -44,6 +44,10 @@ class Backend(Protocol):
     def urls(self) -> Urls:
         """Where clients find the control plane and the relay."""
 
+    @property
+    def seal(self) -> str:
+        """How the relay is sealed, as it tells."""
+
     def site_urls(self, site: Site) -> SiteUrls:
         """Where a cluster's infrastructure listens."""
 

@@ -337,6 +337,7 @@ class Split:
             urls=urls,
             flyte=write_flyte_config(flyte_file, urls.control, options.place, files.ca_file, login),
             pids=self._planes.pids,
+            seal=self._planes.seal,
             ca_file=files.ca_file,
             credentials=login,
             clusters=tuple(self._access(site) for site in files.sites.values()),

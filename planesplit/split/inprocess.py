@@ -112,6 +112,11 @@ class InProcess:
         """This process, four times."""
         return dict.fromkeys(self._options.planes, os.getpid())
 
+    @property
+    def seal(self) -> str:
+        """See Backend: none."""
+        return str(Seal())
+
     def memory(self, plane: str) -> None:
         """See Backend: all planes share this process, so no plane's memory is its own."""
 

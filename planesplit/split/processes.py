@@ -74,6 +74,11 @@ class Processes:
         """Process id of every plane."""
         return {name: plane.pid for name, plane in self.planes.items()}
 
+    @property
+    def seal(self) -> str:
+        """See Backend."""
+        return str(self.planes[RELAY].ready.get("seal", ""))
+
     def memory(self, plane: str) -> ProcessMemory | None:
         """See Backend."""
         return self._named(plane).memory
