@@ -14,7 +14,7 @@ import trio
 from relay.app import Relay
 from relay.metrics import Reason
 from relay.seal.apply import seal_process
-from relay.seal.level import Seal
+from relay.seal.level import Seal, SealRefused
 from relay.settings import RelayConfig, SealSettings, TlsFiles
 from tunnel.errors import TunnelError
 from tunnel.handover import hand_over_memory
@@ -157,7 +157,11 @@ async def _listen(host: str, name: str, port: int) -> trio.SocketListener:
 
 
 def _seal(settings: SealSettings) -> Seal:
-    hand_over_memory(settings.prover_fd)
+    try:
+        hand_over_memory(settings.prover_fd)
+    except OSError as error:
+        text = f"memory cannot be handed over by descriptor {settings.prover_fd}: {error.strerror}"
+        raise SealRefused(text) from None
     seal = Seal() if settings.mode == "off" else seal_process()
     seal.demand(settings.require)
     return seal

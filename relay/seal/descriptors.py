@@ -32,8 +32,12 @@ def check_descriptors() -> None:
     Raises:
         SealRefused: naming the first, and the remedy.
     """
-    for fault in (*_open_files(), *_mapped_files(), *_threads()):
-        raise SealRefused(f"{fault}; nothing that lasts may be open when the relay seals itself")
+    try:
+        faults = (*_threads(), *_open_files(), *_mapped_files())
+    except FileNotFoundError:
+        faults = ("/proc is not there to look into",)
+    for fault in faults:
+        raise SealRefused(f"this process cannot be sealed: {fault}")
 
 
 def _open_files() -> Iterator[str]:

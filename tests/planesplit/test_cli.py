@@ -112,7 +112,18 @@ def test_doctor_answers_for_machines() -> None:
     report = json.loads(done.stdout)
     assert report["usable"] is (done.returncode == 0)
     checks = {check["name"]: check for check in report["checks"]}
-    assert {"kernel", "landlock", "seccomp", "netns", "tbf", "netem", "C masking"} <= set(checks)
+    assert {
+        "kernel",
+        "landlock",
+        "seccomp",
+        "seal",
+        "memory",
+        "no swap",
+        "netns",
+        "tbf",
+        "netem",
+        "C masking",
+    } <= set(checks)
     assert {"chromium", "haproxy", "sshd", "flyte"} <= set(checks)
     assert checks["kernel"]["ok"]
     assert "landlock" in planesplit("doctor").stdout

@@ -150,6 +150,13 @@ def tcp_socket_from_before_with_data_in_its_syn(reach: Reach) -> Tries:
 
 
 @way("arrived", before="refused")
+def tcp_socket_from_before_with_data_in_its_message(reach: Reach) -> Tries:
+    one = socket.socket()
+    yield
+    one.sendmsg([reach.data], [], socket.MSG_FASTOPEN, (LOOPBACK, reach.tcp_port))
+
+
+@way("arrived", before="refused")
 def connected_socket_from_before(reach: Reach) -> Tries:
     one = socket.create_connection((LOOPBACK, reach.tcp_port))
     yield

@@ -113,6 +113,24 @@ def test_the_audit_of_what_is_inherited(tmp_path, monkeypatch, path, flags, is_f
     assert is_fine or f"descriptor {descriptor} is a file open for writing" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("seal", "status", "told"),
+    [
+        ('mode = "maybe"', 2, "must be 'on' or 'off'"),
+        ('require = "all"', 2, "known: none, limits, kernel, full"),
+        ('mode = "off"\nrequire = "limits"', 2, "drop one of the two"),
+        ("prover_fd = 99", 3, "memory cannot be handed over by descriptor 99"),
+    ],
+    ids=["mode", "level", "off", "prover"],
+)
+def test_a_wrong_seal_is_one_clear_line(tmp_path: Path, seal: str, status: int, told: str) -> None:
+    config = tmp_path / "relay.toml"
+    config.write_text(f"insecure = true\n[seal]\n{seal}\n")
+    done = run("-m", "relay", "--config", str(config))
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+    assert told in done.stderr
+
+
 def test_a_second_thread_is_refused() -> None:
     program = """
 import threading
