@@ -19,7 +19,7 @@ from planesplit.measure.subjects import Subject
 from planesplit.measure.window import measure_windows
 
 RTT_BYTES = 100
-FIXED_WINDOW_BYTES = 262_144
+FIXED_WINDOW_BYTES, GROWING = 262_144, 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Run:
     async def _window(self) -> None:
         self.report.windows = await measure_windows(
             self._plan.rtts_s,
-            FIXED_WINDOW_BYTES,
+            (FIXED_WINDOW_BYTES, GROWING),
             turn_s=self._plan.window_s,
             rounds=self._plan.line_rounds,
             progress=self._progress,

@@ -15,7 +15,7 @@ from customer_stub.produced import Produced
 from customer_stub.rotation import LogFile
 
 LINE = b"x" * 199 + b"\n"
-LINES = 100_000
+LINES = 50_000
 OUTPUT = LINE * LINES
 PREFIX = b"2026-01-01T00:00:00.000000000Z stdout F "
 ROUNDS = 3

@@ -14,7 +14,7 @@ from planesplit.measure.spread import Spread
 from planesplit.measure.subjects import Load, start_relay
 
 FEW_STREAMS, MORE_STREAMS = 24, 1_000  # with one tunnel's default of 1,024
-SETTLE_S = 1.0  # garbage of the start, the first PINGs
+SETTLE_S = 0.5  # garbage of the start, the first PINGs
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def missing() -> str:
 
 
 async def measure_sealing(
-    *, streams: int, rounds: int, round_bytes: int, progress: Progress
+    *, streams: int, rounds: int, round_bytes: int, progress: Progress, starts: int = STARTS
 ) -> Sealing:
     """Measure bulk transfers and starts of our relay, sealed and not, in turns.
 
@@ -58,6 +58,7 @@ async def measure_sealing(
         rounds: how often each has its turn.
         round_bytes: payload of one turn.
         progress: told what is going on.
+        starts: of each, until ready.
 
     Raises:
         MeasureError: a relay failed.
@@ -72,7 +73,7 @@ async def measure_sealing(
         samples = await interleaved(
             rigs, rounds, lambda rig: rig.transfer(units), lambda text: progress(f"seal: {text}")
         )
-    level, start_s, start_cpu_s = await _starts(progress)
+    level, start_s, start_cpu_s = await _starts(starts, progress)
     return Sealing(
         level=level,
         cpu_s_per_gb={
@@ -85,13 +86,15 @@ async def measure_sealing(
     )
 
 
-async def _starts(progress: Progress) -> tuple[str, dict[str, Spread], dict[str, Spread]]:
+async def _starts(
+    count: int, progress: Progress
+) -> tuple[str, dict[str, Spread], dict[str, Spread]]:
     """Start relays in turns; returns the seal, seconds until ready and CPU seconds."""
     seconds: dict[str, list[float]] = {SEALED: [], OPEN: []}
     used: dict[str, list[float]] = {SEALED: [], OPEN: []}
     level = ""
-    for number in range(STARTS):
-        progress(f"seal: start {number + 1} of {STARTS}")
+    for number in range(count):
+        progress(f"seal: start {number + 1} of {count}")
         for name, more in ((SEALED, ""), (OPEN, OFF)):
             async with open_lab() as lab:
                 began_s = time.monotonic()

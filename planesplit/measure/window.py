@@ -56,7 +56,7 @@ class Window:
 
 async def measure_windows(
     rtts_s: tuple[float, ...],
-    fixed_bytes: int,
+    sizes: tuple[int, ...],
     *,
     turn_s: float,
     rounds: int,
@@ -66,7 +66,7 @@ async def measure_windows(
 
     Args:
         rtts_s: of the links.
-        fixed_bytes: a window that does not grow; the default one, which does, is measured too.
+        sizes: of windows that do not grow; 0 is the default one, which does.
         turn_s: seconds that are looked at.
         rounds: how often.
         progress: told what is going on.
@@ -76,8 +76,8 @@ async def measure_windows(
     """
     found = []
     for rtt_s in rtts_s:
-        for size in (fixed_bytes, 0):
-            kind = f"{fixed_bytes >> 10} KiB" if size else "growing"
+        for size in sizes:
+            kind = f"{size >> 10} KiB" if size else "growing"
             what = f"RTT {rtt_s * 1e3:g} ms, window {kind}"
             progress(what)
             window = size or TunnelSettings().window_max_bytes
