@@ -17,14 +17,15 @@ pytestmark = pytest.mark.integration
 
 MOST_TIMES_FLOOR = 4.0  # medians are 1.8 to 3.0; a busy machine moves them by a third
 SLOW_BUFFER_BYTES = 1_024
+ROUNDS, ROUND_BYTES = 3, 60_000_000
 
 
 async def run(*subjects: Subject, streams: int) -> list[Throughput]:
     return await measure_throughput(
         subjects,
         streams,
-        rounds=QUICK.rounds,
-        round_bytes=QUICK.round_bytes,
+        rounds=ROUNDS,
+        round_bytes=ROUND_BYTES,
         progress=lambda text: None,
     )
 
@@ -35,14 +36,17 @@ async def test_the_relay_stays_near_its_floor(streams: int) -> None:
     figures = await run(*subjects, streams=streams)
     assert over_ratio(figures, "relay", MOST_TIMES_FLOOR) == []
     assert over_ratio(figures, "relay-direct", MOST_TIMES_FLOOR) == []
-    assert all(sample.payload_bytes > 0.9 * QUICK.round_bytes for sample in figures[1].samples)
+    assert all(sample.payload_bytes > 0.9 * ROUND_BYTES for sample in figures[1].samples)
 
 
 async def test_the_floor_is_well_written() -> None:
     subjects, skipped = available(("floor", "haproxy"))
     if skipped:
         pytest.skip(skipped["haproxy"])
-    assert over_ratio(await run(*subjects, streams=1), "haproxy", 1.0), "HAProxy costs less"
+    figures = {figure.subject: figure.ratio for figure in await run(*subjects, streams=1)}
+    haproxy = figures["haproxy"]
+    assert haproxy
+    assert haproxy.median > 1.0, "HAProxy costs less"
 
 
 async def test_a_relay_that_is_slow_does_not_pass() -> None:

@@ -38,7 +38,7 @@ def quiet(text: str) -> None:
 
 
 async def fairness(*subjects: Subject) -> list[Fairness]:
-    return await measure_fairness(subjects, duration_s=0.5, rounds=3, progress=quiet)
+    return await measure_fairness(subjects, duration_s=0.5, rounds=2, progress=quiet)
 
 
 async def test_bulk_does_not_hold_up_a_quiet_stream() -> None:
@@ -92,7 +92,7 @@ async def test_a_link_that_is_not_long_has_no_figures(monkeypatch: pytest.Monkey
 
 
 async def test_streams_that_rest_cost_little() -> None:
-    figure = await measure_memory(quiet, streams=200)
+    figure = await measure_memory(quiet, streams=100)
     assert figure.few_bytes < figure.many_bytes
     assert figure.stream_bytes < MOST_STREAM_BYTES
     assert (await measure_idle(1.0, 1, quiet)).median < MOST_IDLE_SHARE

@@ -19,7 +19,7 @@ from planesplit.measure.subjects import Load, Subject, open_rig
 
 pytestmark = pytest.mark.integration
 
-ROUNDS, ROUND_BYTES = 3, 50_000_000
+ROUNDS, ROUND_BYTES = 2, 40_000_000
 MOST_TIMES_TLS_FLOOR = 3.0  # measured: 1.05 to 1.33
 MOST_TIMES_USUAL = 3.0  # measured: 0.6, of what people would write with `websockets`
 WITHIN_S = 10.0

@@ -9,7 +9,7 @@ from planesplit.measure.queries import Path, measure_queries
 pytestmark = pytest.mark.integration
 
 LEAST_SHARE = 0.5  # the aim is 0.8; a busy machine moves it by a third
-ROWS = 400_000
+ROWS = 300_000
 
 
 async def test_rows_cross_nearly_as_fast_as_clickhouse_gives_them() -> None:
@@ -28,5 +28,5 @@ async def test_a_path_that_is_slow_does_not_pass(monkeypatch: pytest.MonkeyPatch
         return await once(path)
 
     monkeypatch.setattr(Path, "through", thrice)
-    figures = await measure_queries(rows=ROWS // 2, rounds=2, progress=lambda text: None)
+    figures = await measure_queries(rows=ROWS // 3, rounds=2, progress=lambda text: None)
     assert figures.share.median < LEAST_SHARE

@@ -60,7 +60,7 @@ def test_ratios_compare_within_a_round() -> None:
 
 
 def test_the_verdict_names_every_load_that_costs_too_much() -> None:
-    figures = [figure("relay", [2.0], 1), figure("relay", [1.0, 3.0, 9.0], 16)]
+    figures = [figure("relay", [2.0], 1), figure("relay", [4.0, 3.0, 9.0], 16)]
     assert over_ratio(figures, "relay", 2.5) == [
         "relay at 16 streams: 3.0 times the floor's CPU, limit 2.5"
     ]
