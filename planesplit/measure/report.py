@@ -123,7 +123,8 @@ class Report:
 def over_ratio(figures: Iterable[Throughput], subject: str, most: float) -> list[str]:
     """Return a line for each load at which a subject costs more than `most` times the floor.
 
-    Its best round counts: on a machine that others use too, they spoil some. What was not measured or not compared with a floor counts as well: it has not passed.
+    Its best round counts: on a machine that others use too, they spoil some. What was not measured
+    or not compared with a floor counts as well: it has not passed.
     """
     found = [figure for figure in figures if figure.subject == subject]
     if not found:
