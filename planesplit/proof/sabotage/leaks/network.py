@@ -35,6 +35,11 @@ class Addresses:
         """Put them into the environment of the processes to come."""
         os.environ[VARIABLE] = json.dumps(asdict(self))
 
+    @staticmethod
+    def withdraw() -> None:
+        """Take them out again."""
+        os.environ.pop(VARIABLE, None)
+
 
 def addresses() -> Addresses:
     """Return where the accomplice listens; nowhere if nobody said so."""
