@@ -72,10 +72,9 @@ class Canaries:
         self.text, self.challenge = text, challenge.lower()
         self.salt = secrets.token_bytes(SALT_BYTES)
         try:
-            digest = hashlib.sha256(bytes.fromhex(challenge) + self.salt).digest()
+            random = derived(challenge, self.salt)
         except ValueError:
             raise BadCanary("--challenge is not hexadecimal; give pairs of 0-9 a-f") from None
-        random = _as_letters(digest)
         self._tag = f"-{random[:TAG_CHARS]}" if text and challenge else ""
         self.secret = _checked(text) if text else random[:SECRET_CHARS]
         self.name_secret = _NOT_A_NAME.sub("-", self.secret.lower()).strip("-")
@@ -191,6 +190,15 @@ class Canaries:
     def _code(self, kind: Kind) -> str:
         code = self._kinds.get(kind)
         return f"{self._tag}-{code}{_END}" if code else ""
+
+
+def derived(challenge: str, salt: bytes) -> str:
+    """Return letters and digits made of a reviewer's nonce; the secret is their beginning.
+
+    Raises:
+        ValueError: the nonce is not hexadecimal.
+    """
+    return _as_letters(hashlib.sha256(bytes.fromhex(challenge) + salt).digest())
 
 
 def _target(secret: str, kind: Kind | None = None) -> _Target:

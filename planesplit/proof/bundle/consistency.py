@@ -1,4 +1,4 @@
-"""Whether a report follows from its own evidence: every verdict is worked out anew from the finds."""
+"""Whether a report follows from its own evidence: every verdict is worked out anew."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 
 from planesplit.proof import claims
-from planesplit.proof.canaries import Canaries, Kind
+from planesplit.proof.canaries import SECRET_CHARS, Kind, derived
 from planesplit.proof.detectors import DETECTORS
 from planesplit.proof.find import Find
 from planesplit.proof.options import AS_CLAIMED, DEVIATES, NOT_DRIVEN, Proof, RowProof
@@ -148,7 +148,7 @@ def _canaries(proof: Proof) -> Iterator[str]:
         return
     try:
         salt = bytes.fromhex(said.get("salt", ""))
-        secret = Canaries.derived(said.get("challenge", ""), salt)
+        secret = derived(said.get("challenge", ""), salt)[:SECRET_CHARS]
     except ValueError:
         yield "the canaries' nonce or salt is not hexadecimal"
         return

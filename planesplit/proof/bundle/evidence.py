@@ -1,4 +1,4 @@
-"""What a bundle holds: a report, the negative controls if there were any, and what it does not show."""
+"""What a bundle holds: a report, negative controls if there were any, what it does not show."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from planesplit.proof.bundle.decode import Misfit, decode
+from planesplit.proof.bundle.envelope import canonical
 from planesplit.proof.options import SCHEMA, Proof
 from planesplit.proof.sabotage.outcome import Matrix, Trial
 
 NOTICE = (
-    "The signature shows that nothing in this file was changed since it was signed. It does not show"
-    " who signed it or that the run took place: the key was made for this file. Repeat the run"
-    " (planesplit verify --rerun), with a nonce of your own (planesplit prove --challenge)."
+    "The signature shows that nothing in this file was changed since it was signed. It does not"
+    " show who signed it or that the run took place: the key was made for this file. Repeat the"
+    " run (planesplit verify --rerun), with a nonce of your own (planesplit prove --challenge)."
 )
 
 
@@ -62,9 +63,8 @@ def read_evidence(body: dict[str, Any]) -> Evidence:
     matrix = _matrix(body["sabotage"]) if body["sabotage"] is not None else None
     created, notice = (decode(str, body[name], name) for name in ("created", "notice"))
     evidence = Evidence(created, proof, matrix, notice)
-    for name, value in evidence.as_json().items():
-        if value != _plain(body[name]):
-            raise Misfit(f"'{name}' says of itself what does not follow from its values")
+    if canonical(evidence.as_json()) != canonical(body):
+        raise Misfit("it says of itself what does not follow from its values")
     return evidence
 
 
@@ -92,8 +92,3 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Misfit(f"'{where}' is not an object")
     return dict(value)
-
-
-def _plain(value: Any) -> Any:
-    """Return lists as the tuples that dataclasses give, so that both compare."""
-    return value

@@ -121,9 +121,7 @@ class Lane:
         refused = self.sealed and f"status {REFUSED_EXIT} " in error.reason
         took = round(time.monotonic() - began, 2)
         note = f"{error.plane} {error.reason}"
-        trial = Trial(
-            leak.name, self.sealed, (), 0, 0, 0, not refused, leak.blind, took, (note,)
-        )
+        trial = Trial(leak.name, self.sealed, (), 0, 0, 0, not refused, leak.blind, took, (note,))
         self._show(trial)
         return trial
 
