@@ -82,11 +82,16 @@ def all_finds(proof: Proof) -> list[Find]:
 
 def _wanted(proof: Proof) -> Iterator[tuple[Kind, frozenset[str]]]:
     """Yield each kind that was to be driven, and the stores where it must be."""
-    rows, planes = proof.environment.get("rows", ()), proof.environment.get("planes", ())
-    stored = any(str(plane).startswith(claims.CLICKHOUSE) for plane in planes)
     for kind, claim in claims.CLAIMS.items():
-        if kind.row in rows and claim.must:
-            yield kind, claim.must if stored else claim.must - {claims.CLICKHOUSE}
+        if kind.row in proof.environment.get("rows", ()) and claim.must:
+            yield kind, _must(proof, claim)
+
+
+def _must(proof: Proof, claim: claims.Claim) -> frozenset[str]:
+    """Return where a kind must be found: not in a ClickHouse that the split did not have."""
+    planes = proof.environment.get("planes", ())
+    there = any(str(plane).startswith(claims.CLICKHOUSE) for plane in planes)
+    return claim.must if there else claim.must - {claims.CLICKHOUSE}
 
 
 def _missing(proof: Proof, finds: list[Find]) -> Iterator[tuple[str, str]]:
@@ -128,6 +133,9 @@ def _row(proof: Proof, row: RowProof) -> Iterator[str]:
     }
     if row.found_where != tuple(sorted(where)):
         yield f"{row.id}: found elsewhere than its finds say"
+    stores = {store for claim in claims.of_row(row.id).values() for store in _must(proof, claim)}
+    if row.expected_where != tuple(sorted(claims.PLACES[store] for store in stores)):
+        yield f"{row.id}: expected elsewhere than is claimed"
 
 
 def _counters(proof: Proof) -> Iterator[str]:
