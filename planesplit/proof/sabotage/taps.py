@@ -29,9 +29,9 @@ def relayed_answers(sink: Sink, *rows: str) -> None:
 
     def seen(http: Http1, parts: Sequence[Any]) -> None:
         row = getattr(http, _ROW, "")
-        payload = (
-            b"".join(bytes(part) for part in parts) if row and (row in rows or not rows) else b""
-        )
+        if not row or (rows and row not in rows):
+            return
+        payload = b"".join(parts)
         if len(payload) >= MIN_BYTES:
             sink(payload)
         _forget(payload)
