@@ -32,14 +32,30 @@ async def prove(
     ] = None,
     json: Json = False,
     html: Annotated[Path | None, Parameter(help="Write one HTML file that opens offline.")] = None,
+    bundle: Annotated[
+        Path | None, Parameter(help="Write signed evidence for `planesplit verify`.")
+    ] = None,
+    sabotage: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="Plant a leak, sealed and unsealed: a name, or 'all'."),
+    ] = (),
+    sabotage_module: Annotated[
+        Path | None,
+        Parameter(help="Plant a leak of your own: a file with 'def leak(payload: bytes) -> None'."),
+    ] = None,
+    list_sabotage: Annotated[bool, Parameter(negative="", help="List the leaks.")] = False,
 ) -> int:
     """Start a split, push canaries through every row, look everywhere, print the table.
 
-    Exits with 0 if everything is as claimed, 1 if anything deviates, 3 if no split can be started.
+    With --sabotage the same looking has to find leaks that are planted on purpose; the whole table
+    is made only if a --bundle is to hold both. Exits with 0 if everything is as claimed (and every
+    leak was caught), 1 if anything deviates (or a leak slipped through), 3 if no split can be
+    started.
     """
     from planesplit.commands.outcome import settle
     from planesplit.commands.prove import prove as command
     from planesplit.commands.prove import rows_of
+    from planesplit.commands.sabotage import Sabotage, list_leaks
     from planesplit.proof.options import ProofOptions
     from planesplit.split.options import SplitOptions
 
@@ -51,6 +67,9 @@ async def prove(
             challenge=challenge,
             faults=faults,
         )
-        return await command(options, json=json, html=html)
+        if list_sabotage:
+            return list_leaks(json=json)
+        wanted = Sabotage(sabotage, sabotage_module)
+        return await command(options, json=json, html=html, bundle=bundle, sabotage=wanted)
 
     return await settle(do)

@@ -17,16 +17,6 @@ from planesplit.proof.run import prove
 from planesplit.proof.sabotage.outcome import Matrix
 
 
-def writable(file: Path) -> None:
-    """Make sure that a bundle can be written when the run is over.
-
-    Raises:
-        UsageError: its directory does not exist.
-    """
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"--bundle '{file}': its directory does not exist; make it first")
-
-
 def save(file: Path, proof: Proof, matrix: Matrix | None = None) -> None:
     """Sign and write evidence, and say what the signature does not show.
 

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from planesplit.commands.bundle import save
 from planesplit.commands.outcome import FAILED, OK, UsageError
 from planesplit.commands.output import as_json, progress
+from planesplit.commands.sabotage import NONE, Sabotage
 from planesplit.proof.canaries import BadCanary
 from planesplit.proof.options import ALL_ROWS, ProofOptions
 from planesplit.proof.report.page import as_page
@@ -15,22 +17,40 @@ from planesplit.proof.report.text import as_text
 from planesplit.proof.run import prove as run
 
 
-async def prove(options: ProofOptions, *, json: bool, html: Path | None) -> int:
+async def prove(
+    options: ProofOptions,
+    *,
+    json: bool,
+    html: Path | None,
+    bundle: Path | None = None,
+    sabotage: Sabotage = NONE,
+) -> int:
     """Prove once and print the result; exit 1 if anything is not as claimed.
 
+    Args:
+        bundle: where signed evidence goes.
+        sabotage: leaks to plant; then the table itself is made only for a page or a bundle.
+
     Raises:
-        UsageError: the canary or nonce cannot be used, or the page cannot be written.
+        UsageError: the canary, nonce or a leak cannot be used, or a file cannot be written.
         PlaneFailed: a plane did not come up, or ended unasked.
     """
-    _check_directory(html)
+    _check_directory("--html", html)
+    _check_directory("--bundle", bundle)
+    matrix = await sabotage.run(json=json) if sabotage else None
+    good = matrix is None or matrix.red
+    if matrix is not None and html is None and bundle is None:
+        return OK if good else FAILED
     try:
         proof = await run(options, progress)
     except BadCanary as error:
         raise UsageError(str(error)) from None
     if html is not None:
         _write(html, as_page(proof))
+    if bundle is not None:
+        save(bundle, proof, matrix)
     sys.stdout.write(as_json(proof.as_json()) if json else as_text(proof))
-    return OK if proof.clean else FAILED
+    return OK if proof.clean and good else FAILED
 
 
 def rows_of(texts: Iterable[str]) -> frozenset[str]:
@@ -46,9 +66,9 @@ def rows_of(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(wanted) or ALL_ROWS
 
 
-def _check_directory(html: Path | None) -> None:
-    if html is not None and not html.absolute().parent.is_dir():
-        raise UsageError(f"--html '{html}': its directory does not exist; make it first")
+def _check_directory(option: str, file: Path | None) -> None:
+    if file is not None and not file.absolute().parent.is_dir():
+        raise UsageError(f"{option} '{file}': its directory does not exist; make it first")
 
 
 def _order(row: str) -> tuple[str, int]:

@@ -4,37 +4,49 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from planesplit.commands.outcome import FAILED, OK, UsageError
+from planesplit.commands.outcome import OK, UsageError
 from planesplit.commands.output import as_json, progress
 from planesplit.proof.sabotage.campaign import campaign
 from planesplit.proof.sabotage.catalogue import Leak, UnknownLeak, all_leaks, find_leak
 from planesplit.proof.sabotage.outcome import Matrix
 from planesplit.proof.sabotage.own import BadModule, load
 from planesplit.proof.sabotage.show import catalogue, table
-from planesplit.split.options import SplitOptions
 
 ALL = "all"
 
 
-async def sabotage(
-    names: Sequence[str], module: Path | None, options: SplitOptions, *, json: bool
-) -> tuple[int, Matrix]:
-    """Try leaks sealed and unsealed, print the matrix; exit 0 if all were caught.
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """Which leaks are planted; true if there are any.
 
     Args:
         names: of leaks, or `all`.
         module: a reviewer's own.
-
-    Raises:
-        UsageError: there is no such leak, or the file cannot be used.
-        PlaneFailed: a plane did not come up, or ended unasked.
     """
-    leaks, files = chosen(names, module)
-    matrix = await campaign(leaks, files, progress, options)
-    sys.stdout.write(as_json(matrix.as_json()) if json else table(matrix) + "\n")
-    return (OK if matrix.red else FAILED), matrix
+
+    names: Sequence[str] = ()
+    module: Path | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.module)
+
+    async def run(self, *, json: bool) -> Matrix:
+        """Try the leaks sealed and unsealed, and print the matrix.
+
+        Raises:
+            UsageError: there is no such leak, or the file cannot be used.
+            PlaneFailed: a plane did not come up, or ended unasked.
+        """
+        leaks, files = chosen(self.names, self.module)
+        matrix = await campaign(leaks, files, progress)
+        sys.stdout.write(as_json(matrix.as_json()) if json else table(matrix) + "\n")
+        return matrix
+
+
+NONE = Sabotage()
 
 
 def chosen(names: Sequence[str], module: Path | None) -> tuple[list[Leak], dict[str, str]]:
@@ -58,7 +70,7 @@ def chosen(names: Sequence[str], module: Path | None) -> tuple[list[Leak], dict[
     return [*leaks, own], {own.name: str(module.absolute())}
 
 
-def list_sabotage(*, json: bool) -> int:
+def list_leaks(*, json: bool) -> int:
     """Print what can be planted."""
     leaks = list(all_leaks().values())
     described = [

@@ -11,7 +11,7 @@ import pytest
 
 from planesplit.commands import bundle as bundle_commands
 from planesplit.commands.outcome import FAILED, OK, UsageError
-from planesplit.commands.sabotage import ALL, chosen, list_sabotage
+from planesplit.commands.sabotage import ALL, chosen, list_leaks
 from planesplit.proof.bundle import envelope
 from planesplit.proof.bundle.evidence import collect
 from planesplit.proof.bundle.verify import verify
@@ -134,7 +134,7 @@ def test_a_reviewers_file_is_chosen_beside_them(tmp_path: Path) -> None:
 
 
 def test_leaks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list_sabotage(json=False) == OK
+    assert list_leaks(json=False) == OK
     shown = capsys.readouterr().out
     assert all(name in shown for name in all_leaks())
 
@@ -175,8 +175,8 @@ async def test_a_bundle_is_verified_by_the_command(
 async def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         await bundle_commands.verify(tmp_path / "none", "", rerun=False, json=False)
-    with pytest.raises(UsageError, match="directory"):
-        bundle_commands.writable(tmp_path / "none" / "file")
+    with pytest.raises(UsageError, match="cannot be written"):
+        bundle_commands.save(tmp_path / "none" / "file", bundle_cast.report())
 
 
 def test_a_matrix_that_says_red_and_is_not_is_refused() -> None:
