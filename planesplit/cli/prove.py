@@ -10,40 +10,50 @@ from cyclopts import Parameter
 from planesplit.cli.options import Json, app
 
 
+Canary = Annotated[
+    str, Parameter(help="Your own value to look for, 8 to 64 characters, e.g. 'patient 4711'.")
+]
+Challenge = Annotated[
+    str, Parameter(help="A nonce of yours in hexadecimal, folded into every canary.")
+]
+Rows = Annotated[
+    tuple[str, ...], Parameter(negative="", help="Only these rows, e.g. A8,A9; else all.")
+]
+Faults = Annotated[
+    bool, Parameter(help="Cut, stall, restart, and provoke errors while payload flows.")
+]
+Seal = Annotated[bool, Parameter(help="Seal the relay, as is usual.")]
+Insecure = Annotated[bool, Parameter(negative="", help="Plain HTTP, no tokens.")]
+Keep = Annotated[Path | None, Parameter(help="Keep the split's state in this new directory.")]
+Html = Annotated[Path | None, Parameter(help="Write one HTML file that opens offline.")]
+Bundle = Annotated[Path | None, Parameter(help="Write signed evidence for `planesplit verify`.")]
+Leaks = Annotated[
+    tuple[str, ...],
+    Parameter(negative="", help="Plant a leak, sealed and unsealed: a name, or 'all'."),
+]
+Module = Annotated[
+    Path | None,
+    Parameter(help="Plant a leak of your own: a file with 'def leak(payload: bytes) -> None'."),
+]
+Listed = Annotated[bool, Parameter(negative="", help="List the leaks.")]
+
+
 @app.command
 async def prove(
     *,
-    canary: Annotated[
-        str, Parameter(help="Your own value to look for, 8 to 64 characters, e.g. 'patient 4711'.")
-    ] = "",
-    challenge: Annotated[
-        str, Parameter(help="A nonce of yours in hexadecimal, folded into every canary.")
-    ] = "",
-    rows: Annotated[
-        tuple[str, ...], Parameter(negative="", help="Only these rows, e.g. A8,A9; else all.")
-    ] = (),
-    faults: Annotated[
-        bool, Parameter(help="Cut, stall, restart, and provoke errors while payload flows.")
-    ] = True,
-    seal: Annotated[bool, Parameter(help="Seal the relay, as is usual.")] = True,
-    insecure: Annotated[bool, Parameter(negative="", help="Plain HTTP, no tokens.")] = False,
-    keep: Annotated[
-        Path | None, Parameter(help="Keep the split's state in this new directory.")
-    ] = None,
+    canary: Canary = "",
+    challenge: Challenge = "",
+    rows: Rows = (),
+    faults: Faults = True,
+    seal: Seal = True,
+    insecure: Insecure = False,
+    keep: Keep = None,
     json: Json = False,
-    html: Annotated[Path | None, Parameter(help="Write one HTML file that opens offline.")] = None,
-    bundle: Annotated[
-        Path | None, Parameter(help="Write signed evidence for `planesplit verify`.")
-    ] = None,
-    sabotage: Annotated[
-        tuple[str, ...],
-        Parameter(negative="", help="Plant a leak, sealed and unsealed: a name, or 'all'."),
-    ] = (),
-    sabotage_module: Annotated[
-        Path | None,
-        Parameter(help="Plant a leak of your own: a file with 'def leak(payload: bytes) -> None'."),
-    ] = None,
-    list_sabotage: Annotated[bool, Parameter(negative="", help="List the leaks.")] = False,
+    html: Html = None,
+    bundle: Bundle = None,
+    sabotage: Leaks = (),
+    sabotage_module: Module = None,
+    list_sabotage: Listed = False,
 ) -> int:
     """Start a split, push canaries through every row, look everywhere, print the table.
 
