@@ -9,7 +9,6 @@ from cyclopts import Parameter
 
 from planesplit.cli.options import Json, app
 
-
 Canary = Annotated[
     str, Parameter(help="Your own value to look for, 8 to 64 characters, e.g. 'patient 4711'.")
 ]
