@@ -15,7 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from planesplit.proof.encodings import USUAL, Pattern, patterns, stripped, stripped_patterns
+from planesplit.proof.encodings import (
+    USUAL,
+    Pattern,
+    distinct,
+    patterns,
+    stripped,
+    stripped_patterns,
+)
 from planesplit.proof.find import Find
 from planesplit.proof.unpack import unpacked
 
@@ -136,7 +143,7 @@ class Canaries:
         """Return how often canaries stand in bytes, plainly."""
         counts: dict[Kind, int] = {}
         for target in self._targets:
-            for kind in self._hits(target, data, "plain", target.secret.encode()):
+            for kind in self._hits(target, data, target.secret.encode()):
                 literal = (target.secret + self._code(kind)).encode()
                 counts[kind] = counts.get(kind, 0) + data.count(literal)
         return counts
@@ -150,7 +157,7 @@ class Canaries:
         for target in self._targets:
             for encoding, pattern in target.patterns:
                 if pattern in data:
-                    for kind in self._hits(target, data, encoding, pattern):
+                    for kind in self._hits(target, data, pattern):
                         yield f"{wrapping}{encoding}", kind
         bare = stripped(data)
         if len(bare) == len(data):
@@ -158,11 +165,11 @@ class Canaries:
         for target in self._targets:
             for encoding, pattern in target.stripped:
                 if pattern in bare and pattern not in data:
-                    for kind in self._hits(target, bare, encoding, pattern, bare=True):
+                    for kind in self._hits(target, bare, pattern, bare=True):
                         yield f"{wrapping}wrapped {encoding}", kind
 
     def _hits(
-        self, target: _Target, data: bytes, encoding: str, pattern: bytes, *, bare: bool = False
+        self, target: _Target, data: bytes, pattern: bytes, *, bare: bool = False
     ) -> Iterator[Kind]:
         """Yield whose canaries a pattern found: by the code that follows the secret."""
         if target.kind:
@@ -172,8 +179,7 @@ class Canaries:
         known = False
         for kind in self._kinds:
             longer = target.secret + self._code(kind)
-            made = stripped_patterns(longer) if bare else patterns(longer)
-            if any(name == encoding and each in data for name, each in made):
+            if any(each in data for each in _longer(target.secret, longer, pattern, bare=bare)):
                 known = True
                 yield kind
         if not known and pattern in data:
@@ -203,8 +209,17 @@ def derived(challenge: str, salt: bytes) -> str:
 
 def _target(secret: str, kind: Kind | None = None) -> _Target:
     if kind is None:
-        return _Target(secret, patterns(secret), list(stripped_patterns(secret)))
-    return _Target(secret, patterns(secret, USUAL), [], kind)
+        bare = distinct(stripped_patterns(secret))
+        return _Target(secret, distinct(patterns(secret)), bare)
+    return _Target(secret, distinct(patterns(secret, USUAL)), [], kind)
+
+
+def _longer(secret: str, longer: str, pattern: bytes, *, bare: bool) -> Iterator[bytes]:
+    """Yield what a longer text looks like in every encoding in which the secret is `pattern`."""
+    encode = stripped_patterns if bare else patterns
+    for (_, short), (_, long) in zip(encode(secret), encode(longer), strict=True):
+        if short == pattern:
+            yield long
 
 
 def _as_letters(digest: bytes) -> str:

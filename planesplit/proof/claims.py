@@ -71,7 +71,7 @@ USER, STATE = Kind("A11", "user name"), Kind("A12", "cluster state")
 SIGNATURE = Kind("B", "URL's signature")
 # Put into requests that are refused: they are to be nowhere at all.
 BAD_TOKEN, BAD_SECRET = Kind("A11", "refused token"), Kind("A9", "secret in a bad request")
-BAD_QUERY, BAD_PATH = Kind("A10", "refused query"), Kind("A8", "refused path")
+BAD_QUERY, BAD_PATH = Kind("A10", "refused query"), Kind("A2", "refused path")
 BAD_SPEC = Kind("A1", "refused task spec")
 
 REFUSED = (BAD_TOKEN, BAD_SECRET, BAD_QUERY, BAD_PATH, BAD_SPEC)

@@ -26,7 +26,7 @@ def _json(text: str) -> bytes:
     return json.dumps(text)[1:-1].encode()
 
 
-# Every encoding of a text as such; what is the same bytes as an earlier one is left out.
+# Every encoding of a text as such.
 ENCODINGS: dict[str, Callable[[str], bytes]] = {
     "plain": str.encode,
     "upper case": lambda text: text.upper().encode(),
@@ -48,21 +48,29 @@ ENCODINGS: dict[str, Callable[[str], bytes]] = {
 USUAL = ("plain", "json", "utf-16", "reversed", "hex")  # of a value that is itself no text
 
 
-def patterns(secret: str, names: Iterable[str] = ENCODINGS) -> list[Pattern]:
+def patterns(secret: str, names: Iterable[str] = tuple(ENCODINGS)) -> list[Pattern]:
     """Return what to look for, so that `secret` is found in every encoding named here.
 
     Args:
         secret: at least 4 characters; base64 of fewer depends on its neighbours alone.
         names: of the encodings beside base64.
+
+    Returns:
+        One pattern for each encoding, always in the same order; some may be the same bytes.
     """
-    found: dict[bytes, str] = {}
-    for name in names:
-        found.setdefault(ENCODINGS[name](secret), name)
+    found = [(name, ENCODINGS[name](secret)) for name in names]
     for shift in range(3):
         pattern = aligned_base64(secret.encode(), shift)
-        found.setdefault(pattern, "base64")
-        found.setdefault(pattern.translate(_STD_TO_URLSAFE), "base64 urlsafe")
-    return [(name, pattern) for pattern, name in found.items()]
+        found += [("base64", pattern), ("base64 urlsafe", pattern.translate(_STD_TO_URLSAFE))]
+    return found
+
+
+def distinct(found: Iterable[Pattern]) -> list[Pattern]:
+    """Return each pattern once, under the first of its names."""
+    once: dict[bytes, str] = {}
+    for name, pattern in found:
+        once.setdefault(pattern, name)
+    return [(name, pattern) for pattern, name in once.items()]
 
 
 def aligned_base64(secret: bytes, shift: int) -> bytes:

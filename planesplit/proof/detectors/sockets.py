@@ -24,6 +24,7 @@ class Sockets(Detector):
     def __init__(self) -> None:
         self._finds: dict[Find, None] = {}
         self._listening: dict[int, frozenset[int]] = {}
+        self._relay_ports: frozenset[int] = frozenset()  # they outlive a restart
         self._seen = 0
 
     async def arm(self, stage: Stage) -> None:
@@ -51,12 +52,9 @@ class Sockets(Detector):
 
     def _look_once(self, stage: Stage) -> None:
         pids = stage.vendor_pids
-        relay = pids.get(RELAY, 0)
         for plane in (RELAY, CONTROL):
             if plane in pids:
-                allowed = (
-                    self._listening.get(relay, frozenset()) if plane == CONTROL else frozenset()
-                )
+                allowed = self._relay_ports if plane == CONTROL else frozenset()
                 self._plane(plane, pids[plane], allowed)
 
     def _plane(self, plane: str, pid: int, may_dial: frozenset[int]) -> None:
@@ -68,6 +66,8 @@ class Sockets(Detector):
             known = self._listening.setdefault(pid, listening)
             if listening - known:
                 self._trace(f"{plane} listens on a further port", "listener")
+        if plane == RELAY:
+            self._relay_ports |= listening
         known = self._listening.get(pid, frozenset())
         for socket in found:
             if socket.protocol != "tcp":
