@@ -15,7 +15,6 @@ from planesplit.commands.sabotage import ALL, chosen, list_leaks
 from planesplit.proof.bundle import envelope
 from planesplit.proof.bundle.evidence import collect
 from planesplit.proof.bundle.verify import verify
-from planesplit.proof.sabotage.campaign import with_seal
 from planesplit.proof.sabotage.catalogue import all_leaks
 from planesplit.proof.sabotage.lane import relay_first
 from planesplit.proof.sabotage.leaks import place
@@ -29,7 +28,6 @@ from planesplit.proof.sabotage.outcome import (
     Trial,
 )
 from planesplit.proof.sabotage.show import table
-from planesplit.split.options import SplitOptions
 
 
 def trial(
@@ -142,11 +140,6 @@ def test_leaks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_leaks_of_the_relay_alone_come_first() -> None:
     planes = [leak.planes for leak in relay_first(all_leaks().values())]
     assert planes == sorted(planes, key=lambda each: each != ("relay",))
-
-
-@pytest.mark.parametrize("sealed", [True, False])
-def test_a_lane_is_sealed_or_not(sealed: bool) -> None:
-    assert with_seal(SplitOptions(), sealed).seal is sealed
 
 
 def test_what_leaks_leave_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

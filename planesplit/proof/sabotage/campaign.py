@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import trio
 
-from planesplit.proof.run import prepared
 from planesplit.proof.sabotage.catalogue import Leak
-from planesplit.proof.sabotage.lane import Lane, relay_first
-from planesplit.proof.sabotage.outcome import Matrix, Trial
+from planesplit.proof.sabotage.lane import relay_first
+from planesplit.proof.sabotage.lane_process import Result, Task, run_lane
+from planesplit.proof.sabotage.outcome import Matrix
 from planesplit.proof.sabotage.sink import listening
-from planesplit.split.core import Split
-from planesplit.split.options import SplitOptions
+from planesplit.split.core import sole
 
 Tell = Callable[[str], None]
 
@@ -26,45 +23,34 @@ async def campaign(
     leaks: Sequence[Leak],
     files: Mapping[str, str] | None = None,
     tell: Tell = lambda text: None,
-    options: SplitOptions | None = None,
 ) -> Matrix:
-    """Try leaks sealed and unsealed.
+    """Try leaks sealed and unsealed, in splits without ClickHouse: no leak needs one.
 
     Args:
         leaks: what is planted, one after another.
         files: a reviewer's own: name -> file.
         tell: shows progress.
-        options: of the splits; without ClickHouse by default, for no leak needs it.
 
     Raises:
         PlaneFailed: a plane did not come up, or ended unasked.
     """
     began = time.monotonic()
-    base = options or SplitOptions(clickhouse=False)
-    trials: dict[bool, list[Trial]] = {}
-    lanes: dict[bool, Lane] = {}
-    with tempfile.TemporaryDirectory(prefix="planesplit-sabotage-") as workshop:
-        place = Path(workshop)
+    names = tuple(leak.name for leak in relay_first(leaks))
+    results: dict[bool, Result] = {}
 
-        async def run(sealed: bool) -> None:
-            own = place / ("sealed" if sealed else "unsealed")
-            own.mkdir()
-            async with Split(prepared(with_seal(base, sealed), own)) as split:
-                lanes[sealed] = Lane(split, sealed, files or {}, tell)
-                trials[sealed] = await lanes[sealed].run(relay_first(leaks))
+    async def run(sealed: bool) -> None:
+        results[sealed] = await run_lane(Task(names, files or {}, sealed), tell)
 
-        async with listening(place), trio.open_nursery() as nursery:
-            for sealed in (True, False):
-                nursery.start_soon(run, sealed)
+    with tempfile.TemporaryDirectory(prefix="planesplit-sabotage-") as place:
+        try:
+            async with listening(Path(place)), trio.open_nursery() as nursery:
+                for sealed in (True, False):
+                    nursery.start_soon(run, sealed)
+        except BaseExceptionGroup as group:
+            raise sole(group) from None
     return Matrix(
-        trials=(*trials[True], *trials[False]),
-        detectors=lanes[True].detectors,
-        seal=lanes[True].seal,
+        trials=(*results[True].trials, *results[False].trials),
+        detectors=results[True].detectors,
+        seal=results[True].seal,
         seconds=round(time.monotonic() - began, 1),
     )
-
-
-def with_seal(options: SplitOptions, sealed: bool) -> SplitOptions:
-    """Return options for a relay that seals itself, or does not."""
-    changes: dict[str, Any] = {"seal": sealed}
-    return dataclasses.replace(options, **changes)
