@@ -12,7 +12,7 @@ from tunnel.errors import Code, StreamReset
 from tunnel.events import Data, End, Event, Reset
 from tunnel.exchange import RequestHead, ResponseHead
 from tunnel.payload import Buffer
-from tunnel.wipe import Held, wipe
+from tunnel.wipe import Held, wipe, wipe_owned
 
 if TYPE_CHECKING:
     from tunnel.session import Session
@@ -126,9 +126,13 @@ class Stream:
         Raises:
             StreamReset: the stream was reset, or the tunnel lost.
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._check()
-        self._connection.data(self.id, data)
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self._check()
+            self._connection.data(self.id, data)
+        except BaseException:
+            wipe_owned((data,))  # it was not queued, so nobody else would
+            raise
         if alone and self._connection.unsent(self.id) <= ALONE_BYTES:
             self._session.flush_now(self.id)
         else:

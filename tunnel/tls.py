@@ -252,6 +252,9 @@ class TlsStream(SendsNow, trio.abc.Stream):
             await trio.lowlevel.checkpoint()
             return
         self._sender.closed = self._receiver.closed = True
+        with suppress(HandshakeFailed, trio.BrokenResourceError):
+            while self._take(READ_BYTES):  # OpenSSL wipes what it has handed out, not the rest
+                pass
         with suppress(ssl.SSLError):
             self._tls.unwrap()
         try:

@@ -41,6 +41,10 @@ async def up(
         Literal["", "limits", "kernel", "full"],
         Parameter(help="Do not start below this level; see 'planesplit doctor'."),
     ] = "",
+    wipe_on_free: Annotated[
+        bool,
+        Parameter(help="Let the relay also wipe all memory that it frees, heads and tokens too."),
+    ] = False,
 ) -> int:
     """Start all planes as processes and run until SIGTERM or Ctrl-C."""
     from planesplit.commands.outcome import settle
@@ -55,6 +59,7 @@ async def up(
         clickhouse=clickhouse,
         seal=seal,
         require_seal=require_seal,
+        wipe_on_free=wipe_on_free,
         pod_path=tuple(str(path.absolute()) for path in pod_path),
     )
     return await settle(partial(command, ready_file=ready_file, options=options))

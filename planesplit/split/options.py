@@ -14,6 +14,11 @@ Mode = Literal["processes", "inprocess"]
 RELAY, CONTROL = "relay", "control_stub"
 CUSTOMER, CLICKHOUSE, AGENT = "customer_stub", "clickhouse", "compute_agent"
 PLANES = (RELAY, CUSTOMER, CONTROL, AGENT)  # what every split has
+# glibc wipes what is freed; without the caches in front of it, so that it hears of all of it.
+WIPE_ON_FREE = (
+    "GLIBC_TUNABLES=glibc.malloc.perturb=85:glibc.malloc.tcache_count=0",
+    "PYTHONMALLOC=malloc",
+)
 DEMO_CLIENT = "demo"
 LOOPBACK = "127.0.0.1"
 
@@ -79,6 +84,7 @@ class SplitOptions:
         seal: whether the relay seals itself; never in one process.
         require_seal: level below which the relay does not start: "limits", "kernel" or "full".
         provable: whether relay and control plane hand over their memory (`Split.memory`).
+        wipe_on_free: whether the relay's process also wipes every block of memory that it frees.
         settings: per plane, tables that are merged into its configuration.
         planted: by plane, the leak that is planted into its process: the name of a negative
             control, or a file; see `planesplit.proof.sabotage`.
@@ -98,6 +104,7 @@ class SplitOptions:
     seal: bool = True
     require_seal: str = ""
     provable: bool = False
+    wipe_on_free: bool = False
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     planted: Mapping[str, str] = field(default_factory=dict)
     ready_s: float = setting(

@@ -27,6 +27,7 @@ from planesplit.split.options import (
     CUSTOMER,
     LOOPBACK,
     RELAY,
+    WIPE_ON_FREE,
     SplitOptions,
 )
 from planesplit.split.plane import PlaneFailed, PlaneProcess
@@ -212,7 +213,9 @@ class Processes:
         module = [MODULES.get(kind, kind), "--config", config]
         if leak := self._planted.get(name):
             module = [PLANTER, leak, "--", *module]
-        return [*host.command, sys.executable, "-P", "-m", *module]
+        wipes = kind == RELAY and self._options.wipe_on_free
+        environment = ("env", *WIPE_ON_FREE) if wipes else ()
+        return [*host.command, *environment, sys.executable, "-P", "-m", *module]
 
     def _handover(self, name: str) -> Handover | None:
         wanted = self._options.provable and self._options.kind(name)[0] in (RELAY, CONTROL)

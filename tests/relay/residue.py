@@ -149,32 +149,40 @@ def times() -> dict[str, int]:
 
 
 def config(pki: Path | None) -> str:
+    """Return a relay's configuration; unsealed, so that an ordinary user may look."""
+    sealing = '[seal]\nmode = "off"\n'
     if pki is None:
-        return "insecure = true\n"
+        return "insecure = true\n" + sealing
     authority = Authority(pki)
     authority.server("relay")
     authority.agent("acme", "c1")
     authority.control()
     files = {"cert_file": "relay.pem", "key_file": "relay.key", "ca_file": "ca.pem"}
-    return "[tls]\n" + "".join(f'{key} = "{pki / name}"\n' for key, name in files.items())
+    return sealing + "[tls]\n" + "".join(f'{k} = "{pki / name}"\n' for k, name in files.items())
 
 
 @asynccontextmanager
 async def bench(
-    directory: Path, *, tls: bool, program: tuple[str, ...] = ("-m", "relay")
+    directory: Path,
+    *,
+    tls: bool,
+    program: tuple[str, ...] = ("-m", "relay"),
+    environment: tuple[str, ...] = (),
 ) -> AsyncIterator[Bench]:
     """Start a relay and its agent; `program` may be another relay than ours."""
     pki = directory / "pki" if tls else None
     file = directory / "relay.toml"
     file.write_text(config(pki))
-    command = [sys.executable, *program, "--config", str(file)]
+    command = ["env", *environment, sys.executable, *program, "--config", str(file)]
     async with AsyncExitStack() as stack:
         nursery = await stack.enter_async_context(trio.open_nursery())
-        start = partial(trio.run_process, command, stdout=-1, check=False)
+        start = partial(trio.run_process, command, stdout=-1, stderr=-3, check=False)
         process = await nursery.start(start)
         line = b""
         while not line.endswith(b"\n"):
-            line += await process.stdout.receive_some(1)
+            piece = await process.stdout.receive_some(1)
+            assert piece, "the relay said nothing"
+            line += piece
         theatre = Bench(nursery, process, json.loads(line), pki)
         await theatre.push()
         await theatre.dial()

@@ -6,8 +6,9 @@ import h11
 import pytest
 import trio
 from residue import SCOPE, Bench, Canary, answer_with, bench, request_of, scan, tail_of, times
-from stage import ANSWER, STREAMING, TAIL, Client, bearer, message
+from stage import ANSWER, STREAMING, TAIL, Client, bearer, message, viewer_token
 
+from planesplit.split.options import WIPE_ON_FREE
 from tunnel.capabilities import CREATE_DOWNLOAD_LINK, CREATE_SECRET, QUERY, UPDATE_SECRET
 from tunnel.errors import Code
 
@@ -202,6 +203,21 @@ async def test_a_chunked_request(relay):
     await client.rest()
     assert asked == [b"".join(chunks)]
     await assert_clean(relay, canary)
+
+
+@pytest.mark.parametrize(
+    ("environment", "stays"), [((), True), (WIPE_ON_FREE, False)], ids=["default", "wipe_on_free"]
+)
+async def test_tokens_are_what_wiping_on_free_is_for(tmp_path, environment, stays):
+    async with bench(tmp_path, tls=True, environment=environment) as relay:
+        relay.play = tail_of([b"line"])
+        token = viewer_token(**times())
+        client = await relay.ask(TAIL, b"", STREAMING, authorization=f"Bearer {token}")
+        assert (await client.response()).status_code == 200
+        await client.rest()
+        await client.stream.aclose()
+        found = await relay.clean(token[-40:].encode())
+        assert bool(found) is stays
 
 
 MUTANTS = {
