@@ -104,7 +104,7 @@ def test_a_leak_that_was_tried_one_way_only_is_not_red() -> None:
 def test_the_table_shows_who_found_what() -> None:
     shown = table(bundle_cast.matrix())
     row = next(line for line in shown.splitlines() if line.startswith("temp-file"))
-    assert "prevented 3/3" in row
+    assert "stopped 3/3" in row
     assert "found" in row
     assert ".u" in row
     assert "1 of 1 leaks caught" in shown

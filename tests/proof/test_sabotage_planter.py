@@ -13,7 +13,7 @@ import pytest
 
 from planesplit.proof.sabotage.catalogue import UnknownLeak, all_leaks, find_leak
 from planesplit.proof.sabotage.own import BadModule, load
-from planesplit.proof.sabotage.tries import MAX_TRIES, Told, Tries
+from planesplit.proof.sabotage.tries import MAX_TRIES, Tries
 from planesplit.split.options import SplitOptions
 from planesplit.split.processes import Processes
 from tunnel.rows import ROWS
@@ -104,13 +104,6 @@ def test_a_leak_tries_only_so_often() -> None:
     for _ in range(MAX_TRIES + 5):
         guarded(LINE)
     assert len(seen) == MAX_TRIES
-
-
-@pytest.mark.parametrize(
-    ("tries", "refused", "stopped"), [(0, 0, False), (3, 3, True), (3, 2, False)]
-)
-def test_a_leak_was_stopped_if_all_was_refused(tries: int, refused: int, stopped: bool) -> None:
-    assert Told(tries, refused).stopped is stopped
 
 
 def own(tmp_path: Path, text: str) -> str:

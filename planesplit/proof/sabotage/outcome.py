@@ -39,6 +39,11 @@ class Trial:
     notes: tuple[str, ...] = ()
 
     @property
+    def stopped(self) -> bool:
+        """Whether it was tried, and the kernel refused every try."""
+        return 0 < self.tries == self.refused
+
+    @property
     def outcome(self) -> str:
         """FOUND, PREVENTED, BLIND (unsealed only) or SLIPPED.
 
@@ -46,7 +51,7 @@ class Trial:
         """
         if self.detectors:
             return FOUND
-        if not self.started or 0 < self.tries == self.refused:
+        if not self.started or self.stopped:
             return PREVENTED
         return BLIND if self.blind and not self.sealed and self.tries else SLIPPED
 

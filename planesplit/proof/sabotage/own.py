@@ -12,7 +12,7 @@ or, to patch whatever it likes, in any plane, before that plane starts:
         ...
 
 Errors of the operating system may be raised or swallowed; raised out of `leak` they count as
-refused.
+refused. What `plant` tries is not counted: its leak has to be found, or has slipped through.
 """
 
 from __future__ import annotations

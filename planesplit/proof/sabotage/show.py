@@ -13,7 +13,7 @@ LEGEND = "s: found sealed, u: found unsealed; n/n: tries refused by the kernel"
 def table(matrix: Matrix) -> str:
     """Return leak x detector, with what became of each leak sealed and unsealed."""
     width = max(len(name) for name in (*matrix.leaks, CLEAN))
-    head = f"{'leak':{width}}  {'sealed':16}  {'unsealed':16}  {'  '.join(matrix.detectors)}"
+    head = f"{'leak':{width}}  {'sealed':20}  {'unsealed':20}  {'  '.join(matrix.detectors)}"
     rows = [_row(matrix, name, width) for name in (*matrix.leaks, CLEAN)]
     return "\n".join([head, *rows, "", LEGEND, *_summary(matrix)])
 
@@ -34,7 +34,7 @@ def _row(matrix: Matrix, name: str, width: int) -> str:
         f"{_mark(detector, sealed, 's')}{_mark(detector, unsealed, 'u')}".ljust(len(detector))
         for detector in matrix.detectors
     )
-    return f"{name:{width}}  {_said(sealed):16}  {_said(unsealed):16}  {'  '.join(marks)}".rstrip()
+    return f"{name:{width}}  {_said(sealed):20}  {_said(unsealed):20}  {'  '.join(marks)}".rstrip()
 
 
 def _mark(detector: str, trials: Sequence[Trial], letter: str) -> str:
@@ -48,9 +48,12 @@ def _said(trials: Sequence[Trial]) -> str:
     if trials[0].leak == CLEAN:
         return "as claimed" if all(trial.caught for trial in trials) else "DIRTY"
     worst = max(trials, key=lambda trial: OUTCOMES.index(trial.outcome))
-    if worst.outcome != PREVENTED:
-        return worst.outcome.lower() if worst.outcome == FOUND else worst.outcome
-    return "not started" if not worst.started else f"prevented {worst.refused}/{worst.tries}"
+    stopped = f"stopped {worst.refused}/{worst.tries}"
+    if worst.outcome == FOUND:
+        return f"found, {stopped}" if worst.stopped else "found"
+    if worst.outcome == PREVENTED:
+        return stopped if worst.started else "not started"
+    return worst.outcome
 
 
 def _summary(matrix: Matrix) -> Iterator[str]:

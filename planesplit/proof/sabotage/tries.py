@@ -65,8 +65,3 @@ class Told:
     tries: int = 0
     refused: int = 0
     errno: int = 0
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it was tried, and every try was refused."""
-        return 0 < self.tries == self.refused
