@@ -86,14 +86,14 @@ def _socket(protocol: str, parts: list[str]) -> Socket:
 
 
 def unix_sockets(pid: int) -> list[str]:
-    """Return the names of a process's unix sockets that have one; pairs have none."""
+    """Return the names of a process's unix sockets; those of pairs and of who dials are empty."""
     inodes = {target for target in descriptors(pid).values() if target.startswith("socket:[")}
     found = []
     with contextlib.suppress(OSError):
         for line in (PROC / str(pid) / "net" / "unix").read_text().splitlines()[1:]:
             parts = line.split(maxsplit=7)
-            if f"socket:[{parts[6]}]" in inodes and len(parts) > 7:
-                found.append(parts[7])
+            if f"socket:[{parts[6]}]" in inodes:
+                found.append(parts[7] if len(parts) > 7 else "")
     return found
 
 

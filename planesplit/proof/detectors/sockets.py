@@ -24,6 +24,7 @@ class Sockets(Detector):
     def __init__(self) -> None:
         self._finds: dict[Find, None] = {}
         self._listening: dict[int, frozenset[int]] = {}
+        self._unix: dict[int, int] = {}  # how many, when it was first looked at
         self._relay_ports: frozenset[int] = frozenset()  # they outlive a restart
         self._seen = 0
 
@@ -31,7 +32,7 @@ class Sockets(Detector):
         """Begin to look."""
         self._finds.clear()
         self._seen = 0
-        self._listening = {}
+        self._listening, self._unix = {}, {}
         stage.nursery.start_soon(self._watch, stage)
 
     async def _watch(self, stage: Stage) -> None:
@@ -74,8 +75,11 @@ class Sockets(Detector):
                 self._trace(f"{plane} has a {socket.protocol} socket", "socket")
             elif socket.state == "open" and not {socket.local, socket.remote} & (known | may_dial):
                 self._trace(f"{plane} dialled somebody", "connection")
-        if processes.unix_sockets(pid):
+        local = processes.unix_sockets(pid)
+        if any(local):
             self._trace(f"{plane} has a named unix socket", "socket")
+        if len(local) > self._unix.setdefault(pid, len(local)):
+            self._trace(f"{plane} has a further unix socket", "socket")
 
     def _trace(self, place: str, what: str) -> None:
         self._finds[Find(self.name, place, what)] = None
