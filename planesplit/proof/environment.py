@@ -57,6 +57,7 @@ def describe(split: Split, options: ProofOptions) -> dict[str, Any]:
         "kernel": platform.release(),
         "machine": platform.machine(),
         "planes": list(split.options.planes),
+        "seal": split.ready.seal,
         "tls": not split.options.insecure,
         "rows": sorted(options.rows),
         "faults": options.faults,

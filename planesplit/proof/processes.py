@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class Socket:
     local: int
     remote: int
     address: str
+
+
+def readable(pid: int) -> bool:
+    """Whether this user may look at a process's descriptors; not if it is not dumpable."""
+    return os.access(PROC / str(pid) / "fd", os.R_OK | os.X_OK)
 
 
 def descriptors(pid: int) -> dict[int, str]:
@@ -153,3 +159,11 @@ def makers_of_segments() -> set[int]:
         for line in (PROC / "sysvipc" / "shm").read_text().splitlines()[1:]:
             makers.update(map(int, line.split()[4:6]))
     return makers
+
+
+def looked_at(planes: Mapping[str, int]) -> str:
+    """Return which processes this user could look into, for people."""
+    seen = [plane for plane, pid in planes.items() if readable(pid)]
+    hidden = [plane for plane in planes if plane not in seen]
+    text = ", ".join(seen) or "none"
+    return f"{text} (not of {', '.join(hidden)}: closed to this user)" if hidden else text

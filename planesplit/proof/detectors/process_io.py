@@ -52,7 +52,7 @@ class ProcessIo(Detector):
             self._add(*stage.canaries.scan(f"process title of {plane}", shown, self.name))
         if processes.makers_of_segments() & set(stage.vendor_pids.values()):
             self._trace("a System V shared memory segment", "shared memory")
-        self.looked = f"{self._looks} looks at {len(stage.vendor_pids)} processes"
+        self.looked = f"{self._looks} looks at {processes.looked_at(stage.vendor_pids)}"
         return list(self._finds)
 
     def _look_once(self, stage: Stage, *, account: bool = False) -> None:

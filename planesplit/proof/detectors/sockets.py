@@ -46,9 +46,11 @@ class Sockets(Detector):
         urls = stage.split.ready.urls
         told = ((RELAY, urls.relay), (RELAY, urls.ops), (CONTROL, urls.control))
         for plane, url in told:
+            if not processes.readable(stage.vendor_pids[plane]):
+                continue  # `looked` says so
             if urlsplit(url).port not in self._listening.get(stage.vendor_pids[plane], ()):
                 self._trace(f"clients of {plane} are sent to another process", "listener")
-        self.looked = f"{self._seen} sockets seen"
+        self.looked = f"{self._seen} sockets of {processes.looked_at(stage.vendor_pids)}"
         return list(self._finds)
 
     def _look_once(self, stage: Stage) -> None:
