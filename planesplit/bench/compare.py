@@ -23,7 +23,8 @@ LOW_PERCENT, HIGH_PERCENT = 2.5, 97.5
 FEW = 5  # repeats: below it a report says that intervals are narrow
 NO_DIFFERENCE = "no difference seen"
 SAME_LOAD = (
-    "rate_per_s", "line_bytes", "streams", "duration_s", "profile", "stall_s", "warm_up_s"
+    "rate_per_s", "line_bytes", "streams", "duration_s", "profile", "stall_s", "warm_up_s",
+    "viewers", "stalled",
 )  # fmt: skip
 
 Verdict = Literal["better", "worse", "none"]
@@ -111,9 +112,12 @@ def remarks(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
         )
         if bad
     ]
-    differing = [name for name in SAME_LOAD if a["plan"][name] != b["plan"][name]]
+    differing = [name for name in SAME_LOAD if a["plan"].get(name) != b["plan"].get(name)]
     if differing:
         found.append(f"not the same load: {', '.join(differing)} differ")
+    for what, (one, other) in _set_up(a, b).items():
+        if one != other:
+            found.append(f"A has the {what} '{one}', B '{other}'")
     machines = [{k: d["environment"][k] for k in ("cpu", "cores", "kernel")} for d in (a, b)]
     if machines[0] != machines[1]:
         found.append("not the same machine")
@@ -123,6 +127,17 @@ def remarks(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     elif repeats < FEW:
         found.append(f"{repeats} repeats: intervals are narrow, {FEW} or more are better")
     return found
+
+
+def _set_up(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return of both runs what may well be what is compared, and should be said."""
+    both = (a, b)
+    policies = [document["plan"].get("policy", "balanced") for document in both]
+    seals = [document["environment"].get("seal") or "none" for document in both]
+    return {
+        "batching policy": (policies[0], policies[1]),
+        "relay's seal": (seals[0].split()[0], seals[1].split()[0]),
+    }
 
 
 def _row(name: str, metric: Metric, before: Sequence[float], after: Sequence[float]) -> Row:

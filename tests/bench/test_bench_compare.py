@@ -138,3 +138,14 @@ def test_what_is_no_run_is_a_usage_error_that_names_it(tmp_path: Path) -> None:
 def test_a_table_has_a_row_for_each_metric() -> None:
     rows = compare(document(), document())
     assert len(table(rows)) == len(rows) + 1
+
+
+def test_what_was_set_up_otherwise_is_said() -> None:
+    a, b = document(), document(seed=2)
+    assert not any("policy" in line or "seal" in line for line in remarks(a, b))
+    b["plan"] = {**b["plan"], "policy": "bulk", "stalled": 3}
+    b["environment"] = {**b["environment"], "seal": "full landlock=7"}
+    told = "\n".join(remarks(a, b))
+    assert "not the same load: stalled differ" in told
+    assert "A has the batching policy 'balanced', B 'bulk'" in told
+    assert "A has the relay's seal 'none', B 'full'" in told
