@@ -13,6 +13,7 @@ import pytest
 
 from planesplit.proof.sabotage.catalogue import UnknownLeak, all_leaks, find_leak
 from planesplit.proof.sabotage.own import BadModule, load
+from planesplit.proof.sabotage.taps import Longest
 from planesplit.proof.sabotage.tries import MAX_TRIES, Tries
 from planesplit.split.options import SplitOptions
 from planesplit.split.processes import Processes
@@ -163,3 +164,10 @@ def test_a_split_builds_the_planters_command() -> None:
     ]
     planes.plant({})
     assert planes._command("relay", "F")[1:] == ["-P", "-m", "relay", "--config", "F"]
+
+
+def test_what_has_little_room_shows_the_middle_of_the_longest_payload() -> None:
+    longest = Longest(4)
+    for payload in (b"short", b"0123456789", b"less"):
+        longest.add(payload)
+    assert longest.piece == b"3456"

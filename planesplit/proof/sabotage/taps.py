@@ -94,6 +94,24 @@ def _note_rows() -> None:
     _replace(Downlink, __init__=tapped)
 
 
+class Longest:
+    """The middle of the longest payload so far: what leaks that have little room show.
+
+    Args:
+        size_bytes: how much of it.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size, self._longest, self.piece = size_bytes, 0, b""
+
+    def add(self, payload: bytes) -> None:
+        """Take a payload if none was longer."""
+        if len(payload) >= self._longest:
+            self._longest = len(payload)
+            start = max(0, (len(payload) - self._size) // 2)
+            self.piece = payload[start : start + self._size]
+
+
 def _forget(payload: bytes) -> None:
     """Zero the tap's own copy: what stays in memory shall be the leak's doing alone."""
     if len(payload) > 1 and sys.getrefcount(payload) <= _ALONE:

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 from planesplit.proof.sabotage.catalogue import AGENT, leak
-from planesplit.proof.sabotage.taps import answer_heads, relayed_answers, relayed_requests
+from planesplit.proof.sabotage.taps import Longest, answer_heads, relayed_answers, relayed_requests
 from planesplit.proof.sabotage.tries import Tries
 
 MAX_TEXT = 512
@@ -23,18 +23,15 @@ def wrong_tenant(tries: Tries) -> None:
     """Put the last body into the error that a refused caller gets."""
     from relay import downlink, viewer
 
-    last = [""]
+    last = Longest(MAX_TEXT)
     answer_error = downlink.answer_error
 
     async def answered(http: Any, streaming: str, error: Any) -> None:
-        error.message = f"{error.message}; last: {last[0]}"
+        error.message = f"{error.message}; last: {last.piece.decode('latin-1')}"
         await answer_error(http, streaming, error)
 
-    def sink(payload: bytes) -> None:
-        last[0] = payload[:MAX_TEXT].decode("latin-1")
-
     setattr(viewer, "answer_error", answered)  # noqa: B010 - not exported: a leak has no manners
-    relayed_answers(tries.guard(sink), "A8")
+    relayed_answers(tries.guard(last.add), "A8")
 
 
 @leak(
@@ -46,18 +43,15 @@ def wrong_tenant(tries: Tries) -> None:
 )
 def response_header(tries: Tries) -> None:
     """Add the last log line to the heads of answers that are not logs."""
-    last = [""]
-
-    def sink(payload: bytes) -> None:
-        last[0] = base64.b64encode(payload[:MAX_TEXT]).decode()
+    last = Longest(MAX_TEXT)
 
     def change(row: str, head: Any) -> Any:
-        if row == "A8" or not last[0]:
+        if row == "A8" or not last.piece:
             return head
         status, headers = head
-        return status, (*headers, ("x-debug", last[0]))
+        return status, (*headers, ("x-debug", base64.b64encode(last.piece).decode()))
 
-    relayed_answers(tries.guard(sink), "A8")
+    relayed_answers(tries.guard(last.add), "A8")
     answer_heads(change)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from planesplit.proof.sabotage.catalogue import leak
 from planesplit.proof.sabotage.leaks.place import new_file
-from planesplit.proof.sabotage.taps import relayed_answers
+from planesplit.proof.sabotage.taps import Longest, relayed_answers
 from planesplit.proof.sabotage.tries import Tries
 
 SIGNED = frozenset({"A6", "B"})
@@ -152,18 +152,15 @@ def status_page(tries: Tries) -> None:
     """Add the last line to the answer of /readyz."""
     from relay.ops import OpsSide
 
-    last = [""]
+    last = Longest(MAX_TEXT)
     answer = OpsSide._answer
 
     def answered(self: OpsSide, request: Any) -> tuple[int, str, bytes]:
         status, kind, body = answer(self, request)
-        return status, kind, body + last[0].encode() if request.target == "/readyz" else body
-
-    def sink(payload: bytes) -> None:
-        last[0] = _text(payload)
+        return status, kind, body + last.piece if request.target == "/readyz" else body
 
     _set(OpsSide, "_answer", answered)
-    relayed_answers(tries.guard(sink), "A8")
+    relayed_answers(tries.guard(last.add), "A8")
 
 
 def _set(kind: type, name: str, method: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from planesplit.proof.sabotage.catalogue import AGENT, CONTROL, RELAY, leak
 from planesplit.proof.sabotage.leaks.place import new_file
-from planesplit.proof.sabotage.taps import relayed_answers
+from planesplit.proof.sabotage.taps import Longest, relayed_answers
 from planesplit.proof.sabotage.tries import Tries
 
 HEADER = "x-last-line"
@@ -29,16 +29,12 @@ def tell_control(tries: Tries) -> None:
     """The relay's part: the last log line goes along with what the control plane pulls."""
     from relay.http1 import Http1
 
-    last = [""]
-
-    def sink(payload: bytes) -> None:
-        last[0] = payload[:MAX_HEX_BYTES].hex()
-
-    relayed_answers(tries.guard(sink), "A8")
+    last = Longest(MAX_HEX_BYTES)
+    relayed_answers(tries.guard(last.add), "A8")
     head_bytes = Http1._head_bytes
 
     def told(self: Http1, status: int, headers: Any) -> bytes:
-        return head_bytes(self, status, (*headers, (HEADER, last[0])))
+        return head_bytes(self, status, (*headers, (HEADER, last.piece.hex())))
 
     _set(Http1, "_head_bytes", told)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from planesplit.proof.sabotage.catalogue import leak
 from planesplit.proof.sabotage.leaks.place import new_file
-from planesplit.proof.sabotage.taps import relayed_answers
+from planesplit.proof.sabotage.taps import Longest, relayed_answers
 from planesplit.proof.sabotage.tries import Tries
 
 MAX_CACHED_BYTES = 1_048_576
@@ -142,8 +142,11 @@ def process_title(tries: Tries) -> None:
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     start, end = int(fields[45]), int(fields[46])  # arg_start, arg_end: proc_pid_stat(5)
 
+    shown = Longest(end - start - 1)
+
     def sink(payload: bytes) -> None:
-        title = payload[: end - start - 1].replace(b"\0", b" ")
+        shown.add(payload)
+        title = shown.piece.replace(b"\0", b" ")
         ctypes.memmove(start, title + b"\0", len(title) + 1)
 
     relayed_answers(tries.guard(sink), "A8")
