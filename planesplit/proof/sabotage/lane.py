@@ -123,6 +123,7 @@ class Lane:
         note = f"{error.plane} {error.reason}"
         trial = Trial(leak.name, self.sealed, (), 0, 0, 0, not refused, leak.blind, took, (note,))
         self._show(trial)
+        place.remove(self.split.pids[error.plane])
         return trial
 
     def _show(self, trial: Trial) -> None:
