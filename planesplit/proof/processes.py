@@ -91,6 +91,11 @@ def _socket(protocol: str, parts: list[str]) -> Socket:
     return Socket(protocol.removesuffix("6"), state, local, int(port, 16), address)
 
 
+def serves(pid: int) -> bool:
+    """Whether a process listens: before that it is being loaded, and seals itself."""
+    return any(socket.state == "listen" for socket in sockets(pid))
+
+
 def unix_sockets(pid: int) -> list[str]:
     """Return the names of a process's unix sockets; those of pairs and of who dials are empty."""
     inodes = {target for target in descriptors(pid).values() if target.startswith("socket:[")}

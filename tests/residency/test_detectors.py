@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from proof_cast import child, staged
 
 from planesplit.proof import claims
 from planesplit.proof.canaries import Kind
-from planesplit.proof.detectors import DETECTORS
+from planesplit.proof.detectors import DETECTORS, files
 from planesplit.proof.detectors.answers import Answers
 from planesplit.proof.detectors.database import Database
 from planesplit.proof.detectors.files import Files, store_of
@@ -70,13 +71,10 @@ def attribute(stage: Stage, value: str) -> None:
         pytest.skip("this file system has no extended attributes")
 
 
-def shared(place: str) -> Plant:
-    def plant(stage: Stage, value: str) -> None:
-        file = Path(place) / f"leak-{os.getpid()}"
-        file.write_text(value)
-        stage.exits.callback(file.unlink)
-
-    return plant
+def shared(stage: Stage, value: str) -> None:
+    deep = stage.workshop.parent / "shared" / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "leak").write_text(value)
 
 
 def large(stage: Stage, value: str) -> None:
@@ -91,12 +89,20 @@ FILES: dict[str, Plant] = {
     "name of a directory": named,
     "target of a link": linked,
     "extended attribute": attribute,
-    "shared memory": shared("/dev/shm"),
-    "temporary directory": shared("/tmp"),
+    "temporary directory": shared,
     "over a block's edge": large,
 }
 
 
+@pytest.fixture
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The places that all programs share are many and full; those of tests are their own."""
+    place = tmp_path / "shared"
+    place.mkdir()
+    monkeypatch.setattr(files, "shared_places", lambda stage: [place])
+
+
+@pytest.mark.usefixtures("own_places")
 @pytest.mark.parametrize("name", sorted(FILES))
 async def test_files(name: str, tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
@@ -106,6 +112,13 @@ async def test_files(name: str, tmp_path: Path) -> None:
         assert {(find.row, find.kind) for find in found} == {("A8", "log line")}
 
 
+async def test_the_places_that_programs_share(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        places = [str(place) for place in files.shared_places(stage)]
+        assert {tempfile.gettempdir(), "/dev/shm", str(Path.home())} <= set(places)
+
+
+@pytest.mark.usefixtures("own_places")
 async def test_files_where_payload_belongs(tmp_path: Path) -> None:
     async with staged(tmp_path) as stage:
         in_split("clusters/c1/logs/0.log")(stage, stage.make(LINE))
@@ -132,6 +145,7 @@ def test_stores_by_path(path: str, store: str) -> None:
     assert store_of(Path(path)) == store
 
 
+@pytest.mark.usefixtures("own_places")
 async def test_a_file_that_a_plane_has_open_and_nobody_can_name(tmp_path: Path) -> None:
     script = "import tempfile; f = tempfile.TemporaryFile(); f.write(input().encode()); f.flush()"
     async with staged(tmp_path) as stage:
@@ -202,7 +216,8 @@ PROCESSES = {
     "writable file": "f = open('/dev/shm/' + str(__import__('os').getpid()) + '-l', 'w');"
     "__import__('os').unlink(f.name)",
     "memfd": "import os; f = os.memfd_create('x')",
-    "child": "import subprocess; p = subprocess.Popen(['sleep', '60'])",
+    "child": "import socket, subprocess; s = socket.create_server(('127.0.0.1', 0));"
+    "p = subprocess.Popen(['sleep', '60'])",
     "shared mapping": "import mmap; m = mmap.mmap(-1, 4096)",
     "process title": "open('/proc/self/comm', 'w').write('CANARY'[:15])",
 }

@@ -65,7 +65,7 @@ class ProcessIo(Detector):
             for target in processes.descriptors(pid).values():
                 if target.startswith("/memfd:"):
                     self._trace(f"{plane} has an anonymous file", "shared memory")
-            if processes.children(pid):
+            if processes.children(pid) and processes.serves(pid):
                 self._trace(f"{plane} has started a process", "child process")
             if account:
                 self._account(plane, pid)

@@ -57,11 +57,15 @@ class Sockets(Detector):
         pids = stage.vendor_pids
         for plane in (RELAY, CONTROL):
             if plane in pids:
-                allowed = self._relay_ports if plane == CONTROL else frozenset()
+                allowed = frozenset() if plane == RELAY else self._relay_ports or None
                 self._plane(plane, pids[plane], allowed)
 
-    def _plane(self, plane: str, pid: int, may_dial: frozenset[int]) -> None:
-        """Look at one plane: it may listen, accept, and dial nothing but `may_dial`."""
+    def _plane(self, plane: str, pid: int, may_dial: frozenset[int] | None) -> None:
+        """Look at one plane: it may listen, accept, and dial nothing but `may_dial`.
+
+        Args:
+            may_dial: ports; None if nobody knows them, as the relay is closed to this user.
+        """
         found = processes.sockets(pid)
         self._seen += len(found)
         listening = frozenset(s.local for s in found if s.state == "listen")
@@ -72,9 +76,13 @@ class Sockets(Detector):
         if plane == RELAY:
             self._relay_ports |= listening
         known = self._listening.get(pid, frozenset())
+        if not known:
+            return  # it is about to start: what it does then is its loader's
         for socket in found:
             if socket.protocol != "tcp":
                 self._trace(f"{plane} has a {socket.protocol} socket", "socket")
+            elif may_dial is None:
+                continue
             elif socket.state == "open" and not {socket.local, socket.remote} & (known | may_dial):
                 self._trace(f"{plane} dialled somebody", "connection")
         local = processes.unix_sockets(pid)
