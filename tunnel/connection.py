@@ -223,7 +223,7 @@ class Connection:
             self._auth_until = now + valid_s
             seconds = U32.pack(int(min(max(valid_s, 0), MAX_VALID_S)))
             self._control(frame(FrameType.AUTH, payload=seconds, flags=FLAG_AUTH_OK))
-            self._establish(valid_s)
+            self._establish(valid_s, now)
         return self._flush_events()
 
     def refuse(self, code: Code) -> Events:
@@ -323,11 +323,12 @@ class Connection:
         elif kind == FrameType.HELLO:
             self._on_hello(body)
         elif kind == FrameType.AUTH:
-            self._on_auth(flags, body)
+            self._on_auth(flags, body, now)
         elif kind == FrameType.PING:
             self._scheduler.control(frame(FrameType.PONG, payload=bytes(body)))
         elif kind == FrameType.PONG:
             self._liveness.pong(bytes(body), now)
+            self._streams.round_trip(self._liveness.floor_s())
         else:
             self._on_goaway(body)
 
@@ -339,7 +340,7 @@ class Connection:
         self._frame_limit = min(MAX_FRAME_BYTES, peer.max_frame_bytes)
         self.peer, self.phase = peer, Phase.AUTH
 
-    def _on_auth(self, flags: int, body: memoryview) -> None:
+    def _on_auth(self, flags: int, body: memoryview, now: float) -> None:
         assert self.peer is not None
         if (flags == 0) != (self.role is Role.ACCEPTOR):
             raise RemoteError("AUTH in the wrong direction")
@@ -348,15 +349,16 @@ class Connection:
         elif flags == FLAG_AUTH_OK:
             if len(body) != U32.size:
                 raise RemoteError("AUTH ok without a validity")
-            self._establish(float(U32.unpack(body)[0]))
+            self._establish(float(U32.unpack(body)[0]), now)
         else:
             if len(body) != U16.size:
                 raise RemoteError("AUTH refused without a code")
             self._close(Code.from_wire(U16.unpack(body)[0]), by_peer=True)
 
-    def _establish(self, valid_s: float) -> None:
+    def _establish(self, valid_s: float, now: float) -> None:
         assert self.peer is not None
         if self.phase is not Phase.CLOSED:
+            self._ping(now, at_once=self.phase is Phase.AUTH)  # windows grow by the RTT
             self.phase = Phase.OPEN
             self._emit(0, Established(self.peer, valid_s))
 
@@ -459,8 +461,8 @@ class Connection:
             return Code.AUTH_EXPIRED
         return Code.TIMEOUT if self._liveness.dead(now) else None
 
-    def _ping(self, now: float) -> None:
-        body = self._liveness.ping(now)
+    def _ping(self, now: float, *, at_once: bool = False) -> None:
+        body = self._liveness.ping(now, at_once=at_once)
         if body is not None:
             self._control(frame(FrameType.PING, payload=body))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
+
 from tunnel.settings import TunnelSettings
 
+RECENT_PONGS = 4  # 12 s: one of them saw the link without a queue, or the link has changed
 FROZEN_FACTOR = 2.0  # ticks that far apart mean that this process was stopped, not the peer
 
 
@@ -15,7 +19,9 @@ class Liveness:
         now: current time, seconds.
     """
 
-    __slots__ = ("_asked", "_asked_at", "_count", "_heard", "_settings", "_ticked", "rtt_s")
+    __slots__ = (
+        "_asked", "_asked_at", "_count", "_heard", "_recent", "_settings", "_ticked", "rtt_s",
+    )  # fmt: skip
 
     def __init__(self, settings: TunnelSettings, now: float) -> None:
         self._settings = settings
@@ -23,6 +29,7 @@ class Liveness:
         self._asked: bytes | None = None
         self._asked_at = now
         self._count = 0
+        self._recent: deque[float] = deque(maxlen=RECENT_PONGS)
         self.rtt_s: float | None = None
 
     def heard(self, now: float) -> None:
@@ -41,9 +48,10 @@ class Liveness:
         """Whether the peer was silent for dead_after_s."""
         return now >= self._heard + self._settings.dead_after_s
 
-    def ping(self, now: float) -> bytes | None:
+    def ping(self, now: float, *, at_once: bool = False) -> bytes | None:
         """Return the 8 bytes of a PING if one is due: one an interval, so that RTT stays fresh."""
-        if now < self._asked_at + self._settings.ping_interval_s:  # as deadline() adds it up
+        next_at = self._asked_at + self._settings.ping_interval_s  # as deadline() adds it up
+        if now < next_at and not at_once:
             return None
         self._count += 1
         self._asked, self._asked_at = self._count.to_bytes(8, "big"), now
@@ -53,7 +61,12 @@ class Liveness:
         """Take the RTT from the answer to the latest PING; ignore others."""
         if body == self._asked:
             self.rtt_s = now - self._asked_at
+            self._recent.append(self.rtt_s)
             self._asked = None
+
+    def floor_s(self) -> float:
+        """Return the least of the latest round-trip times: what queues add is not in it."""
+        return min(self._recent, default=math.inf)
 
     def deadline(self) -> float:
         """When tick() wants to be called at the latest."""

@@ -115,6 +115,10 @@ class StreamTable:
             self._count_down(stream_id)
         return record
 
+    def round_trip(self, rtt_s: float) -> None:
+        """Judge by this round-trip time which windows are too small."""
+        self._pool.rtt_s = rtt_s
+
     def take_back(self, now: float) -> None:
         """Shrink the grown windows of streams whose consumers have stalled."""
         for stream_id in [i for i in self._grown if self._records[i].receive.stalled(now)]:

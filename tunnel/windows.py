@@ -1,15 +1,19 @@
 """Credit: how much a sender may send and how much a receiver has promised to hold.
 
-Integers only. A receiver's promise for one stream is `outstanding + queued` and never exceeds its
-window; the sum of all growth above the reserved windows never exceeds the tunnel's pool.
+Bytes are integers; time only judges growth. A receiver's promise for one stream is `outstanding +
+queued` and never exceeds its window; the sum of all growth above the reserved windows never exceeds
+the tunnel's pool.
 """
 
 from __future__ import annotations
+
+import math
 
 from tunnel.errors import RemoteError
 from tunnel.hello import MAX_WINDOW_BYTES
 from tunnel.settings import TunnelSettings
 
+FULL_SHARE = 2 / 3  # of a window used in one round trip: it is what limits the stream
 GRANT_SHARE = 8  # grant at W/8: at W/2 up to half of window/RTT is lost (measured)
 
 
@@ -39,12 +43,17 @@ class SendWindow:
 
 
 class GrowthPool:
-    """Credit of one tunnel above its streams' reserved windows."""
+    """Credit of one tunnel above its streams' reserved windows, and the time its link takes.
 
-    __slots__ = ("free", "size")
+    Args:
+        size: how much there is, in bytes.
+    """
+
+    __slots__ = ("free", "rtt_s", "size")
 
     def __init__(self, size: int) -> None:
         self.size = self.free = size
+        self.rtt_s = math.inf  # unknown
 
     def take(self, wanted: int) -> int:
         """Take up to `wanted` bytes and return how many."""
@@ -68,7 +77,8 @@ class ReceiveWindow:
     """
 
     __slots__ = (
-        "_limited", "_pool", "_settings", "drained_at", "grown", "outstanding", "queued", "window",
+        "_limited", "_pool", "_settings", "_since", "_used",
+        "drained_at", "grown", "outstanding", "queued", "window",
     )  # fmt: skip
 
     def __init__(self, pool: GrowthPool, settings: TunnelSettings, now: float) -> None:
@@ -79,6 +89,7 @@ class ReceiveWindow:
         self.grown = 0
         self.drained_at = now
         self._limited = False
+        self._since, self._used = now, 0  # bytes consumed since then: about a round trip's
 
     def received(self, count: int) -> int:
         """Book received DATA; return by how many bytes it exceeds the credit (0 if it is fine)."""
@@ -96,7 +107,8 @@ class ReceiveWindow:
         self.queued -= count
         self.drained_at = now
         self._return_growth()
-        if self._limited and self.queued <= self.window // 2:
+        self._used += count
+        if (self._fills(now) or self._limited) and self.queued <= self.window // 2:
             self._grow()
 
     def due(self) -> int:
@@ -120,10 +132,24 @@ class ReceiveWindow:
     def close(self) -> None:
         """Promise nothing more; what is queued stays booked until it is consumed."""
         self.outstanding = 0
+        self._since = math.inf  # nor grow
         self.shrink()
 
+    def _fills(self, now: float) -> bool:
+        """Whether a round trip is over in which the consumer used most of the window.
+
+        On a long link the sender waits for credit that is under way, which is not seen from here.
+        """
+        rtt_s, elapsed_s = self._pool.rtt_s, now - self._since
+        if elapsed_s < rtt_s:
+            return False
+        used, self._since, self._used = self._used, now, 0
+        return used * rtt_s > FULL_SHARE * self.window * elapsed_s
+
     def _grow(self) -> None:
-        """The sender ran dry although the consumer keeps up: the window is the bottleneck."""
+        """The consumer keeps up and the sender could do more: the window is the bottleneck."""
+        if self.outstanding + self.queued > self.window:
+            return  # after a stall: growth that was promised is still out
         settings = self._settings
         target = min(max(settings.window_default_bytes, 2 * self.window), settings.window_max_bytes)
         extra = self._pool.take(max(0, target - self.window))

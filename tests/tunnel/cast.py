@@ -130,3 +130,6 @@ def pong(body: bytes) -> bytes:
 
 def goaway(code: int, last_stream: int = 0) -> bytes:
     return frame(FrameType.GOAWAY, payload=GOAWAY_BODY.pack(last_stream, code))
+
+
+FIRST_PING = ping((1).to_bytes(8, "big"))

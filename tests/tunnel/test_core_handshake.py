@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from cast import (
     AGENT,
+    FIRST_PING,
     RELAY,
     REQUEST,
     SETTINGS,
@@ -52,6 +53,7 @@ def test_dialer_comes_up() -> None:
     with Playbook(core) as play:
         play.hears(hello(RELAY))
         play.hears(auth_ok()).tells((0, Established(RELAY, VALID_S)))
+        play.says(FIRST_PING)
     assert core.phase is Phase.OPEN
     assert (core.peer, core.version) == (RELAY, 1)
 
@@ -61,7 +63,8 @@ def test_acceptor_comes_up() -> None:
     with Playbook(core) as play:
         play.hears(hello(AGENT), auth())
         play.tells((0, token_event(AGENT))).says(hello(RELAY))
-        play.does("accept", VALID_S).tells((0, Established(AGENT, VALID_S))).says(auth_ok())
+        play.does("accept", VALID_S).tells((0, Established(AGENT, VALID_S)))
+        play.says(auth_ok(), FIRST_PING)
     assert core.phase is Phase.OPEN
 
 
@@ -157,9 +160,10 @@ def test_the_token_is_refreshed_in_band() -> None:
     with Playbook(core, now=VALID_S - 1) as play:
         play.hears(open_(1)).tells((1, Opened(REQUEST, b"")))
         play.hears(auth(b"fresh")).tells((0, token_event(AGENT, b"fresh")))
-        play.does("accept", 60.0).tells((0, Established(AGENT, 60.0))).says(auth_ok(60))
+        play.does("accept", 60.0).tells((0, Established(AGENT, 60.0)))
+        play.says(auth_ok(60), ping((2).to_bytes(8, "big")))
         play.hears(pong(bytes(8)))
-        play.at(VALID_S + 1).says(ping((1).to_bytes(8, "big")))
+        play.at(VALID_S + 1)
     assert core.streams_open == 1
     with Playbook(established(Role.DIALER)) as play:
         play.does("authenticate", Payload(b"fresh")).says(auth(b"fresh"))
@@ -179,7 +183,7 @@ def test_an_expired_token_ends_the_tunnel() -> None:
     core = established(Role.ACCEPTOR)
     core.receive([], VALID_S - 1)
     with Playbook(core, now=VALID_S - 1) as play:
-        play.at(VALID_S - 0.5).says(ping((1).to_bytes(8, "big")))
+        play.at(VALID_S - 0.5).says(ping((2).to_bytes(8, "big")))
         play.at(VALID_S).tells((0, Closed(Code.AUTH_EXPIRED, by_peer=False)))
         play.says(goaway(Code.AUTH_EXPIRED))
     assert core.deadline() > VALID_S
@@ -189,7 +193,8 @@ def test_an_expired_token_ends_the_tunnel() -> None:
 def test_validities_fit_the_wire(valid_s: float, said: int) -> None:
     with Playbook(acceptor()) as play:
         play.hears(hello(AGENT), auth()).tells((0, token_event(AGENT))).says(hello(RELAY))
-        play.does("accept", valid_s).tells((0, Established(AGENT, valid_s))).says(auth_ok(said))
+        play.does("accept", valid_s).tells((0, Established(AGENT, valid_s)))
+        play.says(auth_ok(said), FIRST_PING)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +222,7 @@ def test_a_slow_handshake_is_cut_off(role: Role) -> None:
     assert core.deadline() <= SETTINGS.handshake_s
     with Playbook(core, now=SETTINGS.handshake_s - 0.5) as play:
         play.hears(hello(peer))
-        play.at(SETTINGS.handshake_s - 0.1).says(ping((1).to_bytes(8, "big")))
+        play.at(SETTINGS.handshake_s - 0.1).says(FIRST_PING)
         play.at(SETTINGS.handshake_s).tells((0, Closed(Code.TIMEOUT, by_peer=False)))
         play.says(goaway(Code.TIMEOUT))
 

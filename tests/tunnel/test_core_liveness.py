@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
-from cast import REQUEST, SETTINGS, credit, established, goaway, open_, ping, pong
+from cast import (
+    AGENT,
+    FIRST_PING,
+    RELAY,
+    REQUEST,
+    SETTINGS,
+    VALID_S,
+    auth,
+    auth_ok,
+    credit,
+    dialer,
+    established,
+    goaway,
+    hello,
+    open_,
+    ping,
+    pong,
+)
 from playbook import Playbook
 
 from tunnel.connection import Connection, Role
 from tunnel.errors import Code
-from tunnel.events import Closed, Reset
+from tunnel.events import Closed, Established, Reset
+from tunnel.liveness import Liveness
 
 PING_S, DEAD_S = SETTINGS.ping_interval_s, SETTINGS.dead_after_s
-FIRST, SECOND, THIRD = ((n).to_bytes(8, "big") for n in (1, 2, 3))
+FIRST, SECOND, THIRD = ((n).to_bytes(8, "big") for n in (2, 3, 4))  # the 1st: below
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -66,6 +86,28 @@ def test_the_answer_to_the_latest_ping_gives_the_round_trip_time() -> None:
     assert core.rtt_s == 0.25
 
 
+def test_the_round_trip_time_is_known_from_the_start() -> None:
+    with Playbook(dialer()) as play:
+        play.hears(hello(RELAY)).says(hello(AGENT), auth())
+        play.hears(auth_ok()).tells((0, Established(RELAY, VALID_S))).says(FIRST_PING)
+        play.now = 0.125
+        play.hears(pong((1).to_bytes(8, "big")))
+    assert play.core.rtt_s == 0.125
+
+
+def test_the_least_of_the_latest_round_trip_times_counts() -> None:
+    """A queue that a PONG waited in does not count; a link that has become longer does."""
+    liveness, floors, now = Liveness(SETTINGS, 0.0), [], 0.0
+    assert liveness.floor_s() == math.inf
+    for rtt_s in (0.25, 0.5, 0.125, 2.0, 1.0, 0.5, 1.0):
+        now += PING_S
+        asked = liveness.ping(now)
+        assert asked is not None
+        liveness.pong(asked, now + rtt_s)
+        floors.append(liveness.floor_s())
+    assert floors == [0.25, 0.25, 0.125, 0.125, 0.125, 0.125, 0.5]
+
+
 def test_a_busy_peer_is_measured_too() -> None:
     core = established(Role.DIALER)
     with Playbook(core) as play:
@@ -81,7 +123,7 @@ def test_anything_heard_keeps_the_peer_alive() -> None:
         for n in range(1, 8):
             play.now = n * PING_S - 0.5
             play.hears(pong(bytes(8)))
-            play.at(n * PING_S).says(ping(n.to_bytes(8, "big")))
+            play.at(n * PING_S).says(ping((n + 1).to_bytes(8, "big")))
 
 
 def test_after_a_freeze_the_socket_is_read_before_the_peer_is_judged() -> None:

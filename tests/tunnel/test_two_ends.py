@@ -10,6 +10,7 @@ import pytest
 import test_core_liveness
 import test_core_malformed
 import test_scheduler
+import test_window_growth
 import test_windows
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -114,6 +115,10 @@ def the_checks() -> None:
     test_core_liveness.test_after_a_freeze_the_socket_is_read_before_the_peer_is_judged()
     test_core_malformed.test_ids_only_rise()
     test_windows.test_after_a_stall_growth_is_booked_once()
+    test_windows.test_growth_after_a_stall_waits_for_what_was_promised()
+    test_window_growth.test_a_fast_reader_gets_the_largest_window(test_window_growth.LONG_S)
+    test_window_growth.test_a_window_grows_no_further_than_its_reader_uses()
+    test_window_growth.test_growth_stays_below_the_tunnels_cap()
     for seed in range(40):
         walk(seed)
 
@@ -127,6 +132,7 @@ def test_the_clean_code_passes() -> None:
 original: dict[str, Any] = {
     "due": ReceiveWindow.due,
     "received": ReceiveWindow.received,
+    "grow": ReceiveWindow._grow,
     "forget": StreamTable.forget,
     "put": StreamRecord.put,
     "pull": StreamRecord.pull,
@@ -219,10 +225,25 @@ def growth_without_end(self: GrowthPool, wanted: int) -> int:
 def grow_before_giving_back(self: ReceiveWindow, count: int, now: float) -> None:
     self.queued -= count
     self.drained_at = now
-    if self._limited and self.queued <= self.window // 2:
+    self._used += count
+    if (self._fills(now) or self._limited) and self.queued <= self.window // 2:
         self._grow()
     if self.window == self._settings.window_bytes:
         self._return_growth()
+
+
+def only_who_runs_dry_grows(self: ReceiveWindow, now: float) -> bool:
+    return False
+
+
+def everybody_grows(self: ReceiveWindow, now: float) -> bool:
+    return True
+
+
+def growth_is_promised_twice(self: ReceiveWindow) -> None:
+    outstanding, self.outstanding = self.outstanding, 0
+    original["grow"](self)
+    self.outstanding = outstanding
 
 
 def drain_takes_new_streams(self: Connection, code: Any) -> None:
@@ -248,6 +269,9 @@ DEFECTS: list[tuple[object, str, Callable[..., Any]]] = [
     (ReceiveWindow, "received", overruns_pass),
     (ReceiveWindow, "close", growth_is_kept),
     (ReceiveWindow, "consumed", grow_before_giving_back),
+    (ReceiveWindow, "_fills", only_who_runs_dry_grows),
+    (ReceiveWindow, "_fills", everybody_grows),
+    (ReceiveWindow, "_grow", growth_is_promised_twice),
     (SendWindow, "take", spend_without_credit),
     (GrowthPool, "take", growth_without_end),
     (StreamRecord, "put", drop_a_mark),

@@ -141,6 +141,24 @@ def test_after_a_stall_growth_is_booked_once() -> None:
     assert receive.grown == receive.window - WINDOW == pool.size - pool.free
 
 
+def test_growth_after_a_stall_waits_for_what_was_promised() -> None:
+    """The window is small again, but credit of the large one is still out, and is used fast."""
+    pool = GrowthPool(SETTINGS.growth_bytes)
+    pool.rtt_s = 0.1
+    receive = window(SETTINGS, pool)
+    for _ in range(6):
+        receive.due()
+        fill(receive, receive.outstanding)
+        receive.consumed(receive.queued, 0.0)
+    receive.due()
+    receive.shrink()
+    for now in (9.0, 9.1, 9.2):
+        fill(receive, WINDOW)
+        receive.consumed(WINDOW, now)
+        assert (receive.window, receive.due()) == (WINDOW, 0)
+        assert receive.grown == receive.outstanding - WINDOW == pool.size - pool.free
+
+
 def test_the_pool_gives_what_it_has() -> None:
     pool = GrowthPool(10)
     assert (pool.take(4), pool.take(9), pool.free) == (4, 6, 0)
