@@ -13,12 +13,14 @@ from tunnel import frames, scheduler, windows
 from tunnel.errors import Code, RemoteError
 from tunnel.frames import HEADER, RULES, FrameType
 from tunnel.hello import MAX_WINDOW_BYTES, VERSION, Hello
+from tunnel.liveness import RECENT_PONGS
 from tunnel.settings import TunnelSettings, describe
 from tunnel.stream_state import TRANSITIONS
 from tunnel.websocket import TUNNEL_PATH
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tunnel-protocol.md"
 TEXT = DOCUMENT.read_text(encoding="utf-8")
+PROSE = " ".join(TEXT.split())
 
 Rows = list[dict[str, str]]
 
@@ -119,6 +121,8 @@ def test_numbers_in_the_prose() -> None:
     cap = 2 * SETTINGS.max_streams * SETTINGS.window_bytes + SETTINGS.growth_bytes
     assert cap == SETTINGS.granted_cap_bytes
     assert SETTINGS.dead_after_s < 10.0
+    assert f"{windows.FULL_SHARE:.0%}".replace("%", " %") + " of the window were used" in PROSE
+    assert f"the least of the latest {RECENT_PONGS} PONGs" in PROSE
 
 
 def test_a_wrong_number_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
