@@ -15,6 +15,7 @@ from tunnel.settings import TunnelSettings
 
 FULL_SHARE = 2 / 3  # of a window used in one round trip: it is what limits the stream
 GRANT_SHARE = 8  # grant at W/8: at W/2 up to half of window/RTT is lost (measured)
+GRANT_BYTES = 131_072  # as much is worth a CREDIT of any window: 1/16 of 4 MiB would be idle
 
 
 class SendWindow:
@@ -114,7 +115,7 @@ class ReceiveWindow:
     def due(self) -> int:
         """Return the credit to grant now, 0 if it is not worth a frame yet, and book it."""
         missing = self.window - self.outstanding - self.queued
-        if missing < self.window // GRANT_SHARE:
+        if missing < min(self.window // GRANT_SHARE, GRANT_BYTES):
             return 0
         self.outstanding += missing
         return missing

@@ -12,7 +12,7 @@ from tunnel.errors import RemoteError
 from tunnel.frames import MAX_DATA_BYTES, UNIT_BYTES
 from tunnel.hello import MAX_WINDOW_BYTES
 from tunnel.settings import TunnelSettings
-from tunnel.windows import GRANT_SHARE, GrowthPool, ReceiveWindow, SendWindow
+from tunnel.windows import GRANT_BYTES, GRANT_SHARE, GrowthPool, ReceiveWindow, SendWindow
 
 SETTINGS = TunnelSettings()
 WINDOW = SETTINGS.window_bytes
@@ -74,6 +74,16 @@ def test_grants_come_in_eighths() -> None:
     assert receive.due() == 0
     receive.consumed(1, 0.0)
     assert receive.due() == WINDOW // GRANT_SHARE
+
+
+def test_a_large_window_is_granted_in_smaller_parts() -> None:
+    receive = window(replace(SETTINGS, window_bytes=SETTINGS.window_max_bytes))
+    receive.due()
+    fill(receive, GRANT_BYTES)
+    receive.consumed(GRANT_BYTES - 1, 0.0)
+    assert receive.due() == 0
+    receive.consumed(1, 0.0)
+    assert receive.due() == GRANT_BYTES
 
 
 def test_growth_only_when_the_sender_ran_dry() -> None:
