@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import trio
 
-from relay.connect_errors import ConnectCode, ConnectError, streaming_type
+from relay.connect_errors import ConnectCode, ConnectError
 from relay.http1 import Http1
-from relay.http_head import Request
 from relay.metrics import Reason
 from tunnel.capabilities import Capability
 from tunnel.exchange import RequestHead
@@ -21,7 +20,8 @@ class Call:
     """One admitted exchange of a viewer or the control plane.
 
     Args:
-        http, request: where it came from and is answered.
+        http: where it came from and is answered.
+        streaming: its streaming content type, "" for a unary call.
         head: what is opened in the tunnel.
         capability: what may be done with it.
         permitted: whether policy still allows it.
@@ -30,7 +30,7 @@ class Call:
     """
 
     http: Http1
-    request: Request
+    streaming: str
     head: RequestHead
     capability: Capability
     permitted: Callable[[], bool]
@@ -38,11 +38,6 @@ class Call:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     error: ConnectError | None = None
     uploaded: bool = False
-
-    @property
-    def streaming(self) -> str:
-        """Its streaming content type, "" for a unary call."""
-        return streaming_type(self.request.get("content-type"))
 
     def stop(self, error: ConnectError) -> None:
         """End it; the viewer is told `error` if that is still possible."""

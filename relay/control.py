@@ -75,7 +75,8 @@ class ControlSide:
         head = RequestHead(
             request.method, capability.path, scope, SUBJECT, crossing(request, REQUEST_HEADERS)
         )
-        return Call(http, request, head, capability, lambda: True)
+        streaming = streaming_type(request.get("content-type"))
+        return Call(http, streaming, head, capability, lambda: True)
 
     async def _put_policy(self, http: Http1) -> None:
         body = await http.whole_body(self._core.settings.max_policy_bytes)

@@ -40,6 +40,11 @@ class Downlink:
         hold_units: whether only complete units go out (resumable calls).
     """
 
+    __slots__ = (
+        "_batches", "_failure", "_head", "_holds_units", "_http", "_left", "_metrics", "_row",
+        "_settings", "_skipped", "_streaming", "_writing", "dropped", "made_head", "units",
+    )  # fmt: skip
+
     def __init__(
         self, call: Call, settings: RelaySettings, metrics: Metrics, *, hold_units: bool
     ) -> None:

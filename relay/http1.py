@@ -54,6 +54,11 @@ class Http1:
         common: headers on every answer.
     """
 
+    __slots__ = (
+        "_buffer", "_chunked", "_common", "_expects_continue", "_left", "_settings", "_stream",
+        "_unsent", "close", "finished", "started", "torn", "written_at",
+    )  # fmt: skip
+
     def __init__(
         self, stream: trio.abc.Stream, settings: RelaySettings, common: Headers = ()
     ) -> None:
@@ -359,7 +364,9 @@ async def _serve(http: Http1, settings: RelaySettings, metrics: Metrics, handler
             request = await http.next_request(wait_s)
             if request is None:
                 return
-            await handler(http, request)
+            handling = handler(http, request)
+            del request  # the handler alone says how long it is kept
+            await handling
         except BadRequest as error:
             metrics.reject(error.reason)
             if not http.started:

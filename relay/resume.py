@@ -36,6 +36,8 @@ class ResumableCall:
         settings, metrics: the relay's.
     """
 
+    __slots__ = ("_body", "_call", "_downlink", "_metrics", "_registry", "_settings")
+
     def __init__(
         self,
         call: Call,

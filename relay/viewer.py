@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from relay.auth import Caller
 from relay.calls import Call
@@ -19,6 +20,24 @@ from tunnel.capabilities import Capability, Opener
 from tunnel.exchange import NONE, REQUEST_HEADERS, Headers, RequestHead, Scope, allowed
 
 
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """Says when called whether policy still allows what was admitted."""
+
+    policy: PolicyHolder
+    caller: Caller
+    scope: Scope
+    capability: Capability
+
+    def __call__(self) -> bool:
+        policy, scope = self.policy.current, self.scope
+        return (
+            policy is not None
+            and _permitted(policy, self.caller, scope, self.capability)
+            and (scope.cluster == NONE or (scope.org, scope.cluster) in policy.clusters)
+        )
+
+
 class ViewerSide:
     """Answers viewers' requests.
 
@@ -32,12 +51,15 @@ class ViewerSide:
 
     async def handle(self, http: Http1, request: Request) -> None:
         """Answer one request."""
+        streaming = streaming_type(request.get("content-type"))
         try:
             self._core.drain.check()
-            await self._coupler.run(self._admit(http, request))
+            call = self._admit(http, request)
+            del request  # its headers, a token among them, are of no more use
+            await self._coupler.run(call)
         except ConnectError as error:
             self._core.metrics.reject(error.reason)
-            await answer_error(http, streaming_type(request.get("content-type")), error)
+            await answer_error(http, streaming, error)
 
     def _admit(self, http: Http1, request: Request) -> Call:
         policy = current(self._core.policy)
@@ -59,16 +81,9 @@ class ViewerSide:
             crossing(request, REQUEST_HEADERS),
         )
         clusters = self._clusters(policy, head, capability) if everywhere else ()
-
-        def permitted() -> bool:
-            policy = self._core.policy.current
-            return (
-                policy is not None
-                and _permitted(policy, caller, scope, capability)
-                and (everywhere or (scope.org, scope.cluster) in policy.clusters)
-            )
-
-        return Call(http, request, head, capability, permitted, clusters)
+        streaming = streaming_type(request.get("content-type"))
+        permitted = Permitted(self._core.policy, caller, scope, capability)
+        return Call(http, streaming, head, capability, permitted, clusters)
 
     def _clusters(
         self, policy: Policy, head: RequestHead, capability: Capability

@@ -322,11 +322,13 @@ class Session:
     def _on_opened(self, stream_id: int, event: Opened) -> None:
         assert self._nursery is not None
         stream = Stream(self, self._connection, stream_id, event.head, event.cursor)
+        stream.cancelled_by_reset = trio.CancelScope()
         self._streams[stream_id] = stream
         self._nursery.start_soon(self._handle, stream)
 
     async def _handle(self, stream: Stream) -> None:
         assert self._handler is not None
+        assert stream.cancelled_by_reset is not None
         with stream.cancelled_by_reset, suppress(StreamReset):
             await self._handler(stream)
         stream.finish()

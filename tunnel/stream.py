@@ -30,6 +30,12 @@ class Stream:
         cursor: where the opener wants to resume; empty for the beginning.
     """
 
+    __slots__ = (
+        "_connection", "_discards", "_ended", "_held", "_inbox", "_peer_ended", "_receiver",
+        "_room", "_session", "_tap", "_tap_left_some", "_views", "cancelled_by_reset", "cursor",
+        "id", "request", "reset_code",
+    )  # fmt: skip
+
     def __init__(
         self,
         session: Session,
@@ -40,16 +46,16 @@ class Stream:
     ) -> None:
         self._session, self._connection = session, connection
         self.id, self.request, self.cursor = stream_id, request, cursor
-        self.cancelled_by_reset = trio.CancelScope()
+        self.cancelled_by_reset: trio.CancelScope | None = None  # a handler's
         self.reset_code: Code | None = None
         self._ended = self._peer_ended = self._discards = False
         self._held = 0  # bytes of Data delivered and not released yet
         self._views = Held() if session.wipes else None
         self._inbox: list[Event] = []
-        self._arrived = trio.Event()
+        self._receiver: trio.lowlevel.Task | None = None  # waits in `ready`
         self._tap: Callable[[], bool] | None = None
         self._tap_left_some = False
-        self._room = trio.Event()
+        self._room: trio.Event | None = None  # somebody waits for it: most never have to
 
     # Receiving.
 
@@ -61,9 +67,10 @@ class Stream:
         """
         while not self._inbox and not self._tap_left_some:
             self._check()
-            if self._arrived.is_set():
-                self._arrived = trio.Event()
-            await self._arrived.wait()
+            if self._receiver is not None:
+                raise trio.BusyResourceError("another task waits for this stream")
+            self._receiver = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiting)
         self._tap_left_some = False
 
     def take(self) -> list[Event]:
@@ -204,11 +211,13 @@ class Stream:
             if self._tap():
                 return
             self._tap_left_some = True
-        self._arrived.set()
+        self._wake_receiver()
 
     def relieve(self) -> None:
         """Frames have left: let a waiting sender look again."""
-        self._room.set()
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def finish(self) -> None:
         """The handler is done: what it left open is aborted, what it left unread discarded."""
@@ -220,7 +229,8 @@ class Stream:
         self.reset_code = code
         self._wake()
         self._session.forget(self)
-        self.cancelled_by_reset.cancel()
+        if self.cancelled_by_reset is not None:
+            self.cancelled_by_reset.cancel()
 
     def _forget_when_over(self) -> None:
         if self._ended and self._peer_ended:
@@ -241,14 +251,24 @@ class Stream:
             self._session.flush()
 
     def _wake(self) -> None:
-        self._arrived.set()
-        self._room.set()
+        self._wake_receiver()
+        self.relieve()
+
+    def _wake_receiver(self) -> None:
+        # A trio.Event for each wait would cost an idle stream half a KiB (measured).
+        if self._receiver is not None:
+            trio.lowlevel.reschedule(self._receiver)
+            self._receiver = None
+
+    def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
+        self._receiver = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _check(self) -> None:
         if self.reset_code is not None:
             raise StreamReset(code=self.reset_code)
 
     async def _wait_for_room(self) -> None:
-        if self._room.is_set():
+        if self._room is None:
             self._room = trio.Event()
         await self._room.wait()

@@ -35,7 +35,7 @@ class StreamRecord:
         self.credit = SendWindow(credit)
         self.receive = receive
         self.unsent = 0
-        self._queue: deque[tuple[FrameType, Buffer]] = deque()
+        self._queue: deque[tuple[FrameType, Buffer]] | None = None  # an empty one: 760 bytes
         self._offset = 0  # how much of the first DATA in the queue is gone already
 
     @property
@@ -47,7 +47,9 @@ class StreamRecord:
     def sendable(self) -> bool:
         """Whether the queue's first item may go now."""
         queue = self._queue
-        return bool(queue) and (queue[0][0] is not FrameType.DATA or self.credit.credit > 0)
+        if not queue:
+            return False
+        return queue[0][0] is not FrameType.DATA or self.credit.credit > 0
 
     def put(self, kind: FrameType, body: Buffer) -> None:
         """Queue something of our own half.
@@ -56,6 +58,8 @@ class StreamRecord:
             LocalError: the state does not allow it.
         """
         self.step(kind)
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append((kind, body))
         if kind is FrameType.DATA:
             self.unsent += len(body)
@@ -84,8 +88,8 @@ class StreamRecord:
 
     def drop(self) -> None:
         """Forget what waits: the stream was reset. Of Owned data nothing stays."""
-        wipe_owned(body for _, body in self._queue)
-        self._queue.clear()
+        wipe_owned(body for _, body in self._queue or ())
+        self._queue = None
         self.unsent = self._offset = 0
         self.sending = self.receiving = Half.ENDED
 
@@ -112,6 +116,8 @@ class StreamRecord:
                 queue.popleft()
             frames.append([header(kind, self.id), body] if body else [header(kind, self.id)])
             size += len(body)
+        if not queue:
+            self._queue = None
         return frames, size
 
     def _piece(self, body: Buffer, limit_bytes: int) -> Buffer:
@@ -121,6 +127,7 @@ class StreamRecord:
         end = start + count
         self.unsent -= count
         if end == len(body):
+            assert self._queue is not None
             self._queue.popleft()
             self._offset = 0
         else:

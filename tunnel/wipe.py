@@ -109,11 +109,13 @@ class Held:
     __slots__ = ("_offset", "_views")
 
     def __init__(self) -> None:
-        self._views: deque[memoryview] = deque()
+        self._views: deque[memoryview] | None = None  # an empty one would take 760 bytes
         self._offset = 0  # bytes of the first view that are released already
 
     def add(self, view: memoryview) -> None:
         """Hold a view."""
+        if self._views is None:
+            self._views = deque()
         self._views.append(view)
 
     def release(self, count: int) -> None:
@@ -124,11 +126,14 @@ class Held:
             wipe(views.popleft())
             count -= size
         self._offset = count if views else 0
+        if not views:
+            self._views = None
 
     def clear(self) -> None:
         """Wipe everything."""
         while self._views:
             wipe(self._views.popleft())
+        self._views = None
         self._offset = 0
 
 
