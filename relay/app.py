@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import PurePath
 
 import trio
@@ -70,9 +70,13 @@ class Relay:
         self._ops = OpsSide(core)
         self._turn = trio.Lock()
 
-    async def serve_viewer(self, stream: trio.abc.Stream) -> None:
-        """Serve a viewer's connection."""
-        await self._serve_http("viewer", stream, self._viewers.handle)
+    async def watch_viewers(self) -> None:
+        """Notice, for ever, that viewers of quiet answers leave; without it each costs a task."""
+        await self._core.departures.run()
+
+    def serve_viewer(self, stream: trio.abc.Stream) -> Awaitable[None]:
+        """Serve a viewer's connection; not a coroutine function to spare each viewer its frame."""
+        return self._serve_http("viewer", stream, self._viewers.handle)
 
     async def serve_control(
         self, stream: trio.abc.Stream, peer_uris: tuple[str, ...] | None = None

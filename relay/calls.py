@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import trio
@@ -62,9 +61,8 @@ class Calls:
     def __len__(self) -> int:
         return len(self._calls)
 
-    @contextmanager
-    def under_way(self, call: Call) -> Iterator[None]:
-        """Count `call` in for the block.
+    def enter(self, call: Call) -> None:
+        """Count `call` in, until `leave`.
 
         Raises:
             ConnectError: RESOURCE_EXHAUSTED.
@@ -75,12 +73,12 @@ class Calls:
         if not self._calls:
             self._empty = trio.Event()
         self._calls.add(call)
-        try:
-            yield
-        finally:
-            self._calls.discard(call)
-            if not self._calls:
-                self._empty.set()
+
+    def leave(self, call: Call) -> None:
+        """The call has ended."""
+        self._calls.discard(call)
+        if not self._calls:
+            self._empty.set()
 
     def stop_all(self, error: ConnectError) -> None:
         """End every call with `error`."""

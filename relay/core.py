@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from relay.auth import Authenticator
 from relay.calls import Calls
+from relay.departures import Departures
 from relay.drain import Drain
 from relay.memory import Memory
 from relay.metrics import Metrics
@@ -48,6 +49,7 @@ class Core:
         self.policy = PolicyHolder()
         self.registry = Registry(clock, self.metrics, settings.max_slots)
         self.calls = Calls(settings.max_exchanges)
+        self.departures = Departures()
         self.drain = Drain(settings)
         self.seal = Seal()
         self.policy.watch(self.calls.stop_forbidden)

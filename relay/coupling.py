@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
 import trio
 
@@ -19,6 +22,9 @@ from relay.resume import ResumableCall
 from tunnel.errors import Code, TunnelError
 from tunnel.events import Reset
 from tunnel.wipe import wipe
+
+_ENDINGS = (ConnectError, BadRequest, Stalled, *GONE)
+_T = TypeVar("_T")
 
 
 class Coupler:
@@ -41,10 +47,17 @@ class Coupler:
         downlink = Downlink(
             call, self._core.settings, self._core.metrics, hold_units=call.capability.resumable
         )
-        with self._core.calls.under_way(call):
+        self._core.calls.enter(call)
+        try:
             self._core.metrics.add("relay_exchanges_total", call.capability.opened_by)
-            await self._supervise(call, downlink)
+            with call.scope:
+                try:
+                    await self._way(call)(call, downlink)
+                except _ENDINGS as error:
+                    _end(call, error)
             ending = await self._finish(call, downlink)
+        finally:
+            self._core.calls.leave(call)
         self._core.memory.dropped(downlink.dropped)
         self._core.metrics.add("relay_endings_total", ending)
         scope = call.head.scope
@@ -57,41 +70,31 @@ class Coupler:
             reason=str(call.error.reason) if call.error else "",
         )
 
-    async def _supervise(self, call: Call, downlink: Downlink) -> None:
-        """Run the call beside a watch on its caller; whichever ends first ends both."""
-        with call.scope:
-            async with trio.open_nursery() as nursery:
-                try:
-                    if call.clusters:
-                        await self._everywhere(call, nursery)
-                    elif call.capability.resumable:
-                        await self._resumable(call, downlink, nursery)
-                    else:
-                        await self._direct(call, downlink, nursery)
-                except ConnectError as error:
-                    call.stop(error)
-                except BadRequest as error:
-                    call.stop(_body_error(error))
-                except Stalled:
-                    text = "the answer was not read"
-                    call.stop(ConnectError(ConnectCode.DEADLINE_EXCEEDED, Reason.SLOW, text))
-                except GONE:
-                    pass
-                nursery.cancel_scope.cancel()
+    def _way(self, call: Call) -> Callable[[Call, Downlink], Awaitable[None]]:
+        if call.clusters:
+            return self._everywhere
+        return self._resumable if call.capability.resumable else self._direct
 
-    async def _resumable(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
-        body = await call.http.whole_body(self._core.settings.replay_bytes)
-        self._core.metrics.carried(call.capability.row, "up", len(body))
+    async def _resumable(self, call: Call, downlink: Downlink) -> None:
+        core = self._core
+        body = await call.http.whole_body(core.settings.replay_bytes)
+        core.metrics.carried(call.capability.row, "up", len(body))
+        watched = None
         try:
-            nursery.start_soon(self._watch, call)
             resumable = ResumableCall(
-                call, body, downlink, self._core.registry, self._core.settings, self._core.metrics
+                call, body, downlink, core.registry, core.settings, core.metrics
             )
-            await resumable.run()
+            watched = core.departures.watch(call)
+            if watched is None:
+                await _beside(partial(self._watch, call), resumable.run)
+            else:
+                await resumable.run()
         finally:
+            if watched is not None:
+                core.departures.forget(watched)
             wipe(body)
 
-    async def _everywhere(self, call: Call, nursery: trio.Nursery) -> None:
+    async def _everywhere(self, call: Call, _: Downlink) -> None:
         """To every cluster of the organisation, each once; the request is let go of at the end."""
         core = self._core
         try:
@@ -103,10 +106,9 @@ class Coupler:
         try:
             body = await call.http.whole_body(core.settings.fan_out_request_bytes)
             core.metrics.carried(call.capability.row, "up", len(body))
-            nursery.start_soon(self._watch, call)
             fan_out = FanOut(call.head, call.clusters, core.registry, core.settings)
             try:
-                answer = await fan_out.run(body)
+                answer = await _beside(partial(self._watch, call), partial(fan_out.run, body))
             finally:
                 wipe(body)
         finally:
@@ -117,15 +119,15 @@ class Coupler:
         finally:
             wipe(answer)
 
-    async def _direct(self, call: Call, downlink: Downlink, nursery: trio.Nursery) -> None:
+    async def _direct(self, call: Call, downlink: Downlink) -> None:
         """Never kept, never replayed: a write must not happen twice."""
         stream = self._core.registry.open(call.head)
         if stream is None:
             text = "no agent of this cluster is connected"
             raise ConnectError(ConnectCode.UNAVAILABLE, Reason.AGENT_ABSENT, text)
         try:
-            nursery.start_soon(self._uplink, call, stream)
-            outcome = await downlink.forward(stream)
+            forwarding = partial(downlink.forward, stream)
+            outcome = await _beside(partial(self._uplink, call, stream), forwarding)
         finally:
             if not call.uploaded:
                 stream.reset(Code.CANCELLED)
@@ -163,6 +165,33 @@ class Coupler:
         with suppress(*GONE), trio.move_on_after(self._core.settings.close_s):
             told = await downlink.fail(call.error)
         return "error" if told else "aborted"
+
+
+async def _beside(aside: Callable[[], Awaitable[None]], work: Callable[[], Awaitable[_T]]) -> _T:
+    """Run `work` with a task beside it that ends with it; raises what `work` raises."""
+    error: Exception | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(aside)
+        try:
+            result = await work()
+        except _ENDINGS as ending:
+            error = ending
+        nursery.cancel_scope.cancel()
+    if error is not None:
+        raise error
+    return result
+
+
+def _end(call: Call, error: Exception) -> None:
+    """End a call as what went wrong demands; a caller who left is told nothing."""
+    match error:
+        case ConnectError():
+            call.stop(error)
+        case BadRequest():
+            call.stop(_body_error(error))
+        case Stalled():
+            text = "the answer was not read"
+            call.stop(ConnectError(ConnectCode.DEADLINE_EXCEEDED, Reason.SLOW, text))
 
 
 def _body_error(error: BadRequest) -> ConnectError:

@@ -28,6 +28,7 @@ from tunnel.errors import Code
 from tunnel.events import End, Reset
 from tunnel.exchange import ResponseHead
 
+_NONE: Iterator[Batch] = iter(())
 BODYLESS = (204, 304)  # RFC 9110, 15.3.5 and 15.4.5: they cannot carry what a stream carries
 
 
@@ -54,7 +55,7 @@ class Downlink:
         self._head: ResponseHead | None = None
         self.dropped = 0  # bytes that were held for a viewer who left
         self.made_head = False  # whether the head is ours, sent with a keepalive
-        self._batches: Iterator[Batch] = iter(())  # those that the tap could not write
+        self._batches = _NONE  # those that the tap could not write
         self._left: Batch | None = None  # the one of them that it has begun
         self._failure: Exception | None = None  # what the tap met
         self._writing = False  # whether `_pass_on` is at it
@@ -83,7 +84,7 @@ class Downlink:
         finally:
             stream.tap(None)
             self._skipped = self._left is not None and not self._holds_units
-            self._batches, self._left = iter(()), None
+            self._batches, self._left = _NONE, None
             if outcome is None:
                 self.dropped += stream.held
                 stream.reset(Code.CANCELLED)
@@ -135,6 +136,7 @@ class Downlink:
         except (ConnectError, *GONE) as error:
             self._failure = error
             return False
+        self._batches = _NONE  # an exhausted generator still takes 250 bytes
         return True
 
     async def _pass_on(self, stream: TunnelStream) -> End | Reset | None:
@@ -155,6 +157,7 @@ class Downlink:
             self._written(stream, batch)
             outcome = batch.outcome
         self._writing = False
+        self._batches = _NONE
         return outcome
 
     def _rest(self, stream: TunnelStream) -> Iterator[Batch]:

@@ -28,7 +28,7 @@ from relay.settings import RelaySettings
 from tunnel.errors import HandshakeFailed
 from tunnel.exchange import Headers
 from tunnel.gather import send_now, send_rest, skip
-from tunnel.intake import can_read_now, read_into, shared
+from tunnel.intake import can_read_now, read_at_once, read_into, shared, socket_of
 from tunnel.payload import Buffer
 from tunnel.wipe import Owned, joined, wipe, wipe_all
 
@@ -150,6 +150,22 @@ class Http1:
         except GONE:
             return
 
+    @property
+    def descriptor(self) -> int | None:
+        """The socket's, for `left`; None where there is no socket."""
+        return socket_of(self._stream).fileno() if can_read_now(self._stream) else None
+
+    def left(self) -> bool:
+        """Read what is there: whether the peer has left, or sends too much ahead; as `gone`."""
+        try:
+            while len(self._buffer) <= self._settings.max_head_bytes:
+                self._took(read_at_once(self._stream, limit=READ_BYTES))
+        except BlockingIOError:
+            return False
+        except GONE:
+            pass
+        return True
+
     # The answer.
 
     async def answer(self, status: int, headers: Headers = (), body: Buffer = b"") -> None:
@@ -253,14 +269,17 @@ class Http1:
     async def _fill(self) -> None:
         if can_read_now(self._stream):
             await trio.lowlevel.checkpoint()
-            count = await read_into(self._stream, limit=READ_BYTES)
-            self._buffer.put(shared.view[:count])
-            shared.wipe()
-        else:
-            data = await self._stream.receive_some(READ_BYTES)
-            count = len(data)
-            self._buffer.put(memoryview(data))
-            wipe(data)
+            self._took(await read_into(self._stream, limit=READ_BYTES))
+            return
+        data = await self._stream.receive_some(READ_BYTES)
+        self._buffer.put(memoryview(data))
+        wipe(data)
+        if not data:
+            raise trio.BrokenResourceError("the peer has left")
+
+    def _took(self, count: int) -> None:
+        self._buffer.put(shared.view[:count])
+        shared.wipe()
         if not count:
             raise trio.BrokenResourceError("the peer has left")
 
@@ -348,30 +367,26 @@ async def serve(
         common: headers on every answer.
     """
     http = Http1(stream, settings, common)
+    wait_s = settings.handshake_s
     try:
-        await _serve(http, settings, metrics, handler)
+        while not http.close:
+            try:
+                request = await http.next_request(wait_s)
+                if request is None:
+                    return
+                handling = handler(http, request)
+                del request  # the handler alone says how long it is kept
+                await handling
+            except BadRequest as error:
+                metrics.reject(error.reason)
+                if not http.started:
+                    await http.refuse(error)
+            if not http.finished:
+                return
+            wait_s = settings.idle_s
+        await http.hang_up()
     except (*GONE, Stalled):
         pass
     finally:
         http.forget()
         await trio.aclose_forcefully(stream)
-
-
-async def _serve(http: Http1, settings: RelaySettings, metrics: Metrics, handler: Handler) -> None:
-    wait_s = settings.handshake_s
-    while not http.close:
-        try:
-            request = await http.next_request(wait_s)
-            if request is None:
-                return
-            handling = handler(http, request)
-            del request  # the handler alone says how long it is kept
-            await handling
-        except BadRequest as error:
-            metrics.reject(error.reason)
-            if not http.started:
-                await http.refuse(error)
-        if not http.finished:
-            return
-        wait_s = settings.idle_s
-    await http.hang_up()

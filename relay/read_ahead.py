@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tunnel.wipe import Owned, wipe
 
+_NOTHING = Owned()  # one for all who are quiet
+
 
 class ReadAhead:
     """A queue of bytes. It never grows in place, which would leave copies behind."""
@@ -11,7 +13,7 @@ class ReadAhead:
     __slots__ = ("_data", "_start")
 
     def __init__(self) -> None:
-        self._data = Owned()
+        self._data = _NOTHING
         self._start = 0
 
     def __len__(self) -> int:
@@ -42,17 +44,17 @@ class ReadAhead:
         """Take the first `count` bytes; all of them if there are fewer."""
         count = min(count, len(self))
         if count == len(self._data):
-            data, self._data = self._data, Owned()
+            data, self._data = self._data, _NOTHING
             return data
         piece = self.view[:count]
         data = Owned(piece)
         wipe(piece)
         self._start += count
         if self._start == len(self._data):
-            self._data, self._start = Owned(), 0
+            self._data, self._start = _NOTHING, 0
         return data
 
     def clear(self) -> None:
         """Wipe everything."""
         wipe(self._data)
-        self._data, self._start = Owned(), 0
+        self._data, self._start = _NOTHING, 0

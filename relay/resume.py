@@ -17,7 +17,7 @@ from relay.metrics import Metrics, Reason
 from relay.registry import Registry, TunnelStream
 from relay.settings import RelaySettings
 from tunnel.errors import Code, TunnelError
-from tunnel.events import End, Reset
+from tunnel.events import End
 from tunnel.exchange import RequestHead
 from tunnel.wipe import Owned
 
@@ -60,7 +60,8 @@ class ResumableCall:
         wait_s, reason, fruitless = self._settings.agent_wait_s, Reason.AGENT_ABSENT, 0
         while fruitless <= self._settings.max_fruitless:
             stream = await self._open(trio.current_time() + wait_s, reason)
-            outcome = await self._on(stream)
+            await self._ask(stream)
+            outcome = await self._downlink.forward(stream)
             if isinstance(outcome, End):
                 return
             if outcome.code not in RESUME_CODES:
@@ -72,7 +73,7 @@ class ResumableCall:
         text = f"the agent was lost {fruitless} times without an answer"
         raise ConnectError(ConnectCode.ABORTED, Reason.AGENT_FAULT, text)
 
-    async def _on(self, stream: TunnelStream) -> End | Reset:
+    async def _ask(self, stream: TunnelStream) -> None:
         try:
             if self._body:
                 await stream.send(Owned(self._body))  # the session wipes what it has sent
@@ -82,7 +83,6 @@ class ResumableCall:
         except trio.Cancelled:
             stream.reset(Code.CANCELLED)
             raise
-        return await self._downlink.forward(stream)
 
     async def _open(self, give_up_at: float, reason: Reason) -> TunnelStream:
         """Open the stream as soon as there is a tunnel, keeping the viewer patient until then."""

@@ -17,7 +17,7 @@ from relay.http_head import Request
 from relay.metrics import Reason
 from relay.policy import Policy, PolicyHolder
 from tunnel.capabilities import Capability, Opener
-from tunnel.exchange import NONE, REQUEST_HEADERS, Headers, RequestHead, Scope, allowed
+from tunnel.exchange import NONE, REQUEST_HEADERS, Headers, RequestHead, Scope, allowed, shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +73,8 @@ class ViewerSide:
         everywhere = capability.fan_out and scope.cluster == NONE
         if not everywhere:
             check_cluster(policy, scope)
-        head = RequestHead(
-            request.method,
-            capability.path,
-            scope,
-            caller.subject,
-            crossing(request, REQUEST_HEADERS),
-        )
+        headers = crossing(request, REQUEST_HEADERS)
+        head = shared(RequestHead(request.method, capability.path, scope, caller.subject, headers))
         clusters = self._clusters(policy, head, capability) if everywhere else ()
         streaming = streaming_type(request.get("content-type"))
         permitted = Permitted(self._core.policy, caller, scope, capability)

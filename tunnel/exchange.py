@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 from tunnel.errors import RemoteError
 from tunnel.frames import MAX_HEAD_BYTES
@@ -33,6 +34,7 @@ RESPONSE_HEADERS = frozenset(
     {"content-type", "content-encoding", "connect-content-encoding", "connect-accept-encoding"}
 )
 MAX_NAME_CHARS = 128
+SHARED_HEADS = 256  # kept, so that equal ones of many streams are one: names, never payload
 NONE = "-"
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}|-")
@@ -63,6 +65,7 @@ class Scope:
         return f"/r/{self.org}/{self.project}/{self.domain}/{self.cluster}"
 
     @classmethod
+    @lru_cache(SHARED_HEADS)
     def from_path(cls, path: str) -> tuple[Scope, str]:
         """Split `/r/{org}/{project}/{domain}/{cluster}/{service}/{method}`.
 
@@ -162,13 +165,24 @@ class ResponseHead:
         """
         fields = _load(data, {"c", "h"})
         try:
-            return cls(fields["c"], _pairs(fields["h"]))
+            return shared(cls(fields["c"], _pairs(fields["h"])))
         except (TypeError, ValueError):
             raise RemoteError("response head: a part is not well-formed") from None
 
     def get(self, name: str, default: str = "") -> str:
         """Return a header's value by lower-case name."""
         return dict(self.headers).get(name, default)
+
+
+_Head = TypeVar("_Head", RequestHead, ResponseHead)
+_shared: dict[RequestHead | ResponseHead, RequestHead | ResponseHead] = {}
+
+
+def shared(head: _Head) -> _Head:
+    """Return an equal head that is kept already, so that those of many streams are one."""
+    if len(_shared) >= SHARED_HEADS:
+        _shared.clear()
+    return cast(_Head, _shared.setdefault(head, head))
 
 
 def allowed(headers: Headers, names: frozenset[str]) -> Headers:

@@ -59,21 +59,35 @@ async def read_into(stream: trio.abc.ReceiveStream, start: int = 0, limit: int =
     Raises:
         trio.BrokenResourceError, trio.ClosedResourceError, HandshakeFailed: as `receive_some`.
     """
-    view = shared.view[start : start + limit]
     while True:
         try:
-            count = _read_now(stream, view)
+            return read_at_once(stream, start, limit)
         except BlockingIOError:
-            shared.wipe()
-        except BaseException:
-            shared.wipe()
-            raise
-        else:
-            shared.used(start + count)
-            return count
-        socket = stream.socket if isinstance(stream, TlsStream) else _socket(stream)
-        assert socket is not None
-        await trio.lowlevel.wait_readable(socket)
+            pass
+        await trio.lowlevel.wait_readable(socket_of(stream))
+
+
+def read_at_once(stream: trio.abc.ReceiveStream, start: int = 0, limit: int = READ_BYTES) -> int:
+    """As `read_into`, but never waits.
+
+    Raises:
+        BlockingIOError: nothing is there.
+        trio.BrokenResourceError, trio.ClosedResourceError, HandshakeFailed: as `receive_some`.
+    """
+    try:
+        count = _read_now(stream, shared.view[start : start + limit])
+    except BaseException:
+        shared.wipe()
+        raise
+    shared.used(start + count)
+    return count
+
+
+def socket_of(stream: trio.abc.ReceiveStream) -> trio.socket.SocketType:
+    """The socket below a stream of which `can_read_now`."""
+    socket = stream.socket if isinstance(stream, TlsStream) else _socket(stream)
+    assert socket is not None
+    return socket
 
 
 def _read_now(stream: trio.abc.ReceiveStream, view: memoryview) -> int:
