@@ -1,6 +1,6 @@
 """Notices viewers that leave while their answers are quiet: one task for all of them.
 
-A task and a nursery for each would cost an idle stream 5 KiB, more than all the rest (measured).
+A task and a nursery for each would cost an idle stream 5.3 KiB (measured: decision 31).
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class Downlink:
         except (ConnectError, *GONE) as error:
             self._failure = error
             return False
-        self._batches = _NONE  # an exhausted generator still takes 250 bytes
+        self._batches = _NONE  # an exhausted generator still takes its frame
         return True
 
     async def _pass_on(self, stream: TunnelStream) -> End | Reset | None:

@@ -41,11 +41,6 @@ class Units:
         batch_bytes: about how much goes into one batch.
     """
 
-    __slots__ = (
-        "_batch_bytes", "_hold", "_max_unit_bytes", "_progressed", "_unit", "_unit_bytes",
-        "at_boundary", "cursor",
-    )  # fmt: skip
-
     def __init__(self, *, hold: bool, max_unit_bytes: int, batch_bytes: int) -> None:
         self._hold, self._max_unit_bytes, self._batch_bytes = hold, max_unit_bytes, batch_bytes
         self._unit: list[memoryview] = []
