@@ -14,6 +14,7 @@ from tunnel.hello import MAX_WINDOW_BYTES
 from tunnel.settings import TunnelSettings
 
 FULL_SHARE = 2 / 3  # of a window used in one round trip: it is what limits the stream
+LONG_S = 0.005  # a shorter round trip needs no more than 512 KiB, which running dry brings
 GRANT_SHARE = 8  # grant at W/8: at W/2 up to half of window/RTT is lost (measured)
 GRANT_BYTES = 131_072  # as much is worth a CREDIT of any window: 1/16 of 4 MiB would be idle
 
@@ -142,7 +143,7 @@ class ReceiveWindow:
         On a long link the sender waits for credit that is under way, which is not seen from here.
         """
         rtt_s, elapsed_s = self._pool.rtt_s, now - self._since
-        if elapsed_s < rtt_s:
+        if rtt_s < LONG_S or elapsed_s < rtt_s:
             return False
         used, self._since, self._used = self._used, now, 0
         return used * rtt_s > FULL_SHARE * self.window * elapsed_s

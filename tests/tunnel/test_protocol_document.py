@@ -122,6 +122,7 @@ def test_numbers_in_the_prose() -> None:
     assert cap == SETTINGS.granted_cap_bytes
     assert SETTINGS.dead_after_s < 10.0
     assert f"{windows.FULL_SHARE:.0%}".replace("%", " %") + " of the window were used" in PROSE
+    assert f"in one round trip of {windows.LONG_S * 1e3:g} ms or more" in PROSE
     assert f"the least of the latest {RECENT_PONGS} PONGs" in PROSE
 
 

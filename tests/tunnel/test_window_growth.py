@@ -12,6 +12,7 @@ from tunnel.connection import Connection
 from tunnel.events import Data, TokenReceived
 from tunnel.scheduler import joined
 from tunnel.settings import TunnelSettings
+from tunnel.windows import LONG_S as LONG_RTT_S
 
 LONG_S, SHORT_S = 0.1, 0.02
 STEPS = 20  # of a round trip
@@ -103,6 +104,13 @@ def test_a_window_grows_no_further_than_its_reader_uses() -> None:
     stream_id = link.open()
     link.run(40, {stream_id: 1e6})
     assert link.window(stream_id) == SETTINGS.window_default_bytes
+
+
+def test_over_a_short_link_what_is_used_does_not_count() -> None:
+    link = Link(LONG_RTT_S / 2)
+    stream_id = link.open()
+    link.run(40, {stream_id: ALL})
+    assert link.window(stream_id) < TOP
 
 
 def test_who_reads_nothing_has_no_growth() -> None:
