@@ -49,12 +49,13 @@ def descriptors(pid: int) -> dict[int, str]:
 
 
 def writable_files(pid: int) -> list[str]:
-    """Return the names of regular files that a process has open for writing."""
+    """Return the names of files and named pipes that a process has open for writing."""
     found = []
     for number, target in descriptors(pid).items():
         with contextlib.suppress(OSError, ValueError, StopIteration):
             mode = os.stat(PROC / str(pid) / "fd" / str(number)).st_mode
-            if stat.S_ISREG(mode) and _flags(pid, number) & _WRITING:
+            named_pipe = stat.S_ISFIFO(mode) and target.startswith("/")
+            if (stat.S_ISREG(mode) or named_pipe) and _flags(pid, number) & _WRITING:
                 found.append(target)
     return found
 

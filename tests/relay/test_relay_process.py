@@ -74,6 +74,8 @@ async def test_insecure_from_start_to_sigterm(tmp_path):
         assert (await ask(ready["ops_port"], "GET", "/readyz"))[0] == 200
         viewer = Client(await connect(ready["viewer_port"]))
         await viewer.send("POST", TAIL, b"x", {"content-type": bearer()["content-type"]})
+        while b"relay_exchanges 1\n" not in (await ask(ready["ops_port"], "GET", "/metrics"))[1]:
+            await trio.lowlevel.checkpoint()
         process.send_signal(signal.SIGTERM)
         await viewer.response()
         assert error_of(await viewer.rest())["code"] == "unavailable"

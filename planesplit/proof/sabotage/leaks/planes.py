@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+import tomllib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,16 @@ def agent_report(tries: Tries) -> None:
     """Put a line's hexadecimal into a field of the report that is stored as metadata."""
     from compute_agent.reports import Reporter
 
-    last = _lines(tries, lambda payload: None)
+    config = tomllib.loads(Path(sys.argv[sys.argv.index("--config") + 1]).read_text())
     event = Reporter._event
 
     def made(self: Reporter, pod: Any, phase: int) -> Any:
-        told = event(self, pod, phase)
-        if last[0]:
-            told.pod = last[0].hex()
+        told, last = event(self, pod, phase), Longest(MAX_HEX_BYTES)
+        logs = Path(config["log_root"]).glob(f"{pod.namespace}_{pod.name}_{pod.uid}/*/*.log")
+        for line in (line for path in logs for line in path.read_bytes().splitlines()):
+            last.add(line)
+        if last.piece:
+            tries.guard(lambda piece: _set(told, "pod", piece.hex()))(last.piece)
         return told
 
     _set(Reporter, "_event", made)
@@ -110,24 +114,19 @@ def _append(path: Path, payload: bytes) -> None:
         file.write(payload)
 
 
-def _lines(tries: Tries, sink: Any) -> list[bytes]:
-    """Tap the log lines that an agent sends; return where the last ones are."""
+def _lines(tries: Tries, sink: Any) -> None:
+    """Tap the log lines that an agent sends."""
     from compute_agent.log_service import LogService
 
-    tail_logs, last = LogService.tail_logs, [b""]
-    guarded = tries.guard(sink)
+    tail_logs, guarded = LogService.tail_logs, tries.guard(sink)
 
     async def tapped(self: LogService, request: Any, ctx: Any) -> Any:
         async for message in tail_logs(self, request, ctx):
-            payload = message.message.SerializeToString()
-            if len(payload) > len(last[0]) // 2:
-                last[0] = b"".join(payload.split(b"\n"))[-MAX_HEX_BYTES:]
-            guarded(payload)
+            guarded(message.message.SerializeToString())
             yield message
 
     _set(LogService, "tail_logs", tapped)
-    return last
 
 
-def _set(kind: type, name: str, method: Any) -> None:
-    setattr(kind, name, method)
+def _set(where: object, name: str, value: Any) -> None:
+    setattr(where, name, value)
