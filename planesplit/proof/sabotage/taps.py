@@ -14,6 +14,7 @@ from planesplit.proof.sabotage.tries import Sink
 
 MIN_BYTES = 16  # what is shorter is an empty message or an end, not payload
 _ROW = "_sabotage_row"
+_rows: dict[int, str] = {}  # by the id of a connection, whose calls note theirs anew
 
 
 def relayed_answers(sink: Sink, *rows: str) -> None:
@@ -28,7 +29,7 @@ def relayed_answers(sink: Sink, *rows: str) -> None:
     write, write_now = Http1.write, Http1.write_now
 
     def seen(http: Http1, parts: Sequence[Any]) -> None:
-        row = getattr(http, _ROW, "")
+        row = _rows.get(id(http), "")
         if not row or (rows and row not in rows):
             return
         payload = b"".join(parts)
@@ -56,7 +57,7 @@ def relayed_requests(sink: Sink, *rows: str) -> None:
 
     async def tapped(self: Http1) -> Any:
         piece = await body(self)
-        if piece and getattr(self, _ROW, "") in rows:
+        if piece and _rows.get(id(self), "") in rows:
             sink(bytes(piece))
         return piece
 
@@ -72,7 +73,7 @@ def answer_heads(change: Callable[[str, Any], Any]) -> None:
 
     async def tapped(self: Http1, parts: Any, size: int, **options: Any) -> None:
         if options.get("head") is not None:
-            options["head"] = change(getattr(self, _ROW, ""), options["head"])
+            options["head"] = change(_rows.get(id(self), ""), options["head"])
         await write(self, parts, size, **options)
 
     _replace(Http1, write=tapped)
@@ -88,7 +89,7 @@ def _note_rows() -> None:
 
     def tapped(self: Downlink, call: Any, *args: Any, **options: Any) -> None:
         made(self, call, *args, **options)
-        setattr(call.http, _ROW, call.capability.row)
+        _rows[id(call.http)] = call.capability.row
 
     setattr(tapped, _ROW, True)
     _replace(Downlink, __init__=tapped)
