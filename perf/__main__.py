@@ -106,7 +106,7 @@ def _options() -> argparse.Namespace:
         epilog="subjects: " + "; ".join(f"{s.name}: {s.what}" for s in SUBJECTS.values()),
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document, no tables")
-    parser.add_argument("--quick", action="store_true", help="about half a minute: fewer loads")
+    parser.add_argument("--quick", action="store_true", help="fewer loads")
     parser.add_argument("--rounds", type=_positive, metavar="N", help="turns at each load")
     parser.add_argument("--streams", type=_numbers, metavar="N,N", help="loads of bulk transfers")
     parser.add_argument(

@@ -217,9 +217,11 @@ class Session:
                 stats.frames_in += len(frames)
                 stats.bytes_in += sum(map(len, frames))
                 self._dispatching = True
-                events = self._connection.receive(frames, trio.current_time())
-                self._dispatch(events)
-                self._dispatching = False
+                try:
+                    events = self._connection.receive(frames, trio.current_time())
+                    self._dispatch(events)
+                finally:
+                    self._dispatching = False
                 if self.wipes:
                     _wipe_rest(frames, events)
                 self.flush_now()

@@ -10,11 +10,12 @@ from typing import BinaryIO
 
 from planesplit.proof.sabotage.catalogue import leak
 from planesplit.proof.sabotage.leaks.place import new_file
-from planesplit.proof.sabotage.taps import relayed_answers
+from planesplit.proof.sabotage.taps import Longest, relayed_answers
 from planesplit.proof.sabotage.tries import Tries
 
 STOPPED = "prevented"
 MAX_NAME = 160  # a name has at most 255 bytes, ours in front
+MAX_ATTRIBUTE_BYTES = 1_024  # file systems hold 4 KiB of all attributes together
 
 
 @leak("temp-file", "writes log lines to a temporary file", sealed=STOPPED, unsealed="files")
@@ -131,9 +132,11 @@ def xattr(tries: Tries) -> None:
     """Set an attribute of a file that is there already: nothing is opened for writing."""
     carrier = new_file("carrier")
     carrier.touch()
+    shown = Longest(MAX_ATTRIBUTE_BYTES)  # the last answer may be an empty one
 
     def sink(payload: bytes) -> None:
-        os.setxattr(carrier, "user.comment", payload[:1024])
+        shown.add(payload)
+        os.setxattr(carrier, "user.comment", shown.piece)
 
     relayed_answers(tries.guard(sink), "A8")
 
