@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("tunnel", "relay", "compute_agent", "control_stub", "customer_stub", "planesplit")
+PACKAGES = (
+    "tunnel",
+    "relay",
+    "compute_agent",
+    "control_stub",
+    "customer_stub",
+    "planesplit",
+    "policy",
+)
 MAX_FUNCTION_LINES = 50
 MAX_FILE_LINES = 400
 MAX_CORE_LINES = {"tunnel/connection.py": 500}

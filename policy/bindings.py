@@ -1,0 +1,68 @@
+"""Who has which rules, and Kubernetes' own bindings that every cluster has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policy.roles import CLUSTER, Plane, Role, roles, user_name
+from policy.rules import ALL, Rule
+
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+MASTERS = "system:masters"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Gives a role's rules to subjects.
+
+    Args:
+        role: the role's name.
+        rules: what the role grants.
+        subjects: names of users and of groups.
+        namespace: where it holds; empty for the whole cluster.
+        appendix: the role's row, empty if the white paper has none.
+    """
+
+    role: str
+    rules: tuple[Rule, ...]
+    subjects: frozenset[str]
+    namespace: str = CLUSTER
+    appendix: str = ""
+
+
+def white_paper(plane: Plane) -> tuple[Binding, ...]:
+    """Return what Appendix C (control) or D (compute) gives to its service accounts."""
+    return tuple(map(_binding, roles(plane)))
+
+
+def _binding(role: Role) -> Binding:
+    subjects = frozenset(map(user_name, role.accounts))
+    return Binding(role.name, role.rules, subjects, role.scope, role.appendix)
+
+
+_REVIEWS = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
+_VERSIONS = ("/healthz", "/livez", "/readyz", "/version", "/version/")
+_DISCOVERY = (*_VERSIONS, "/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*")
+
+# Source: `plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go` of Kubernetes.
+KUBERNETES_DEFAULTS: tuple[Binding, ...] = (
+    Binding(
+        "cluster-admin",
+        (Rule((ALL,), (ALL,), (ALL,)), Rule((ALL,), urls=(ALL,))),
+        frozenset({MASTERS}),
+    ),
+    Binding(
+        "system:basic-user",
+        (
+            Rule(("create",), ("authorization.k8s.io",), _REVIEWS),
+            Rule(("create",), ("authentication.k8s.io",), ("selfsubjectreviews",)),
+        ),
+        frozenset({AUTHENTICATED}),
+    ),
+    Binding("system:discovery", (Rule(("get",), urls=_DISCOVERY),), frozenset({AUTHENTICATED})),
+    Binding(
+        "system:public-info-viewer",
+        (Rule(("get",), urls=_VERSIONS),),
+        frozenset({AUTHENTICATED, UNAUTHENTICATED}),
+    ),
+)
