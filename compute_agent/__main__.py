@@ -21,13 +21,13 @@ from compute_agent.logs.backends import open_history
 from compute_agent.objects.objects import Objects
 from compute_agent.objects.signer import load_signing
 from compute_agent.settings import AgentSettings
-from compute_agent.token import NoToken, TokenFile, TokenSource
 from tunnel.errors import Code
 from tunnel.http.server import open_listener
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
 from tunnel.settings import SettingError, load
 from tunnel.tls import client_context
+from tunnel.token import NoToken, TokenFile, TokenSource
 
 PURPOSE = "The compute-plane agent: dials out to the relay and serves a closed list of calls."
 REPLACED_EXIT = 3  # the environment is unusable: another agent has this slot

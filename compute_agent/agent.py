@@ -17,7 +17,6 @@ from compute_agent.dial import DialFailed
 from compute_agent.events.feeds import Feeds
 from compute_agent.health import Health
 from compute_agent.informer import keep_store
-from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.logs.pace import Ticks
@@ -31,8 +30,8 @@ from compute_agent.samples import Samples
 from compute_agent.services import Parts, services
 from compute_agent.settings import AgentSettings
 from compute_agent.tell import Teller
-from compute_agent.token import TokenSource, TokenUnreadable
 from compute_agent.usage import UsageCounter
+from kube.client import KubernetesApi
 from tunnel.capabilities import CAPABILITIES, TAIL_LOGS
 from tunnel.errors import Code, TunnelError
 from tunnel.hello import Hello
@@ -41,6 +40,7 @@ from tunnel.payload import Payload
 from tunnel.row_counts import RowCounts
 from tunnel.session import Session
 from tunnel.stream import Stream
+from tunnel.token import TokenSource, TokenUnreadable
 from tunnel.transport import Transport
 
 INDEX_FILE = "log-offsets.json"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from compute_agent.token import TokenFile
 from tunnel.settings import SettingError, setting
+from tunnel.token import TokenFile
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

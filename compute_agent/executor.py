@@ -12,8 +12,9 @@ from connectrpc.errors import ConnectError
 from compute_agent.attempts import Attempt
 from compute_agent.exchange import authorised_attempt
 from compute_agent.objects.store import StoreError, StoreRefused
-from compute_agent.pods import Cluster, ClusterError, ClusterRefused, PodSpec
+from compute_agent.pods import Cluster, PodSpec
 from compute_agent.staging import CannotStage, Staging
+from kube.client import ClusterError, ClusterRefused
 from tunnel.messages.planesplit_v1_pb2 import (
     AbortRequest,
     AbortResponse,

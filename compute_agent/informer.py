@@ -6,8 +6,9 @@ from typing import NoReturn
 
 import trio
 
-from compute_agent.pods import Cluster, ClusterError, PodStore, WatchExpired
+from compute_agent.pods import Cluster, PodStore
 from compute_agent.settings import ClusterLimits
+from kube.client import ClusterError, WatchExpired
 from tunnel.journal import Journal
 
 

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 import httpx
 
-from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.pods import Change, Pod, PodSpec
 from compute_agent.settings import ClusterLimits
-from compute_agent.token import TokenFile
+from kube.client import KubernetesApi
+from tunnel.token import TokenFile
 
 ALL_PODS = "/api/v1/pods"
 SECRETS_ANNOTATION = "planesplit.io/secrets"  # names only; the webhook injects values

@@ -10,22 +10,7 @@ from typing import Any, Protocol
 import trio
 
 from compute_agent.attempts import Attempt
-
-
-class ClusterError(Exception):
-    """The cluster's API cannot be reached or does not answer as it should; worth a retry."""
-
-
-class ClusterRefused(ClusterError):
-    """The API refuses the request; `status` is its HTTP status."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        super().__init__(f"the cluster's API answered {status}")
-
-
-class WatchExpired(ClusterError):
-    """The version to watch from is too old (410): list again."""
+from kube.client import ClusterError
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import httpx
 
 from compute_agent.clickhouse import ClickHouseSettings
-from compute_agent.token import TokenFile, TokenUnreadable
 from tunnel.tls import client_context
+from tunnel.token import TokenFile, TokenUnreadable
 
 # Samples come every second or few; what is older than this has stopped.
 QUERY = """

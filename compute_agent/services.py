@@ -17,7 +17,6 @@ from compute_agent.data_proxy import DataProxy
 from compute_agent.events.feeds import Feeds
 from compute_agent.events.service import EventService
 from compute_agent.executor import ExecutorService
-from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.log_service import LogService
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
@@ -35,10 +34,11 @@ from compute_agent.secrets.service import SecretService
 from compute_agent.secrets.settings import AWS, KUBERNETES
 from compute_agent.settings import AgentSettings
 from compute_agent.staging import Staging
-from compute_agent.token import TokenFile
+from kube.client import KubernetesApi
 from tunnel.journal import Journal
 from tunnel.messages import planesplit_v1_pb2
 from tunnel.row_counts import RowCounts
+from tunnel.token import TokenFile
 
 DATA_PROXY = dataproxy_service_pb2.DESCRIPTOR.services_by_name["DataProxyService"]
 

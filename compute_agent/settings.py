@@ -11,6 +11,7 @@ from compute_agent.logs.settings import POLICIES, Batching, HistorySettings
 from compute_agent.metrics.settings import MetricsLimits
 from compute_agent.objects.settings import ObjectSettings, TaskSettings
 from compute_agent.secrets.settings import SecretSettings
+from kube.settings import ClientLimits
 from tunnel.settings import SettingError, TunnelSettings, setting
 
 
@@ -158,14 +159,9 @@ class LogLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterLimits:
+class ClusterLimits(ClientLimits):
     """Bounds of talking to the Kubernetes API."""
 
-    request_s: float = setting(10.0, low=0.1, high=120.0, why="one call to the API server")
-    watch_s: int = setting(
-        300, low=1, high=3600, why="a watch ends and is renewed; as client-go does within 5-10 min"
-    )
-    retry_s: float = setting(0.5, low=0.01, high=60.0, why="pause after a failed list or watch")
     max_pods: int = setting(
         10_000, low=1, high=100_000, why="pods remembered; a full report of them stays below 4 MiB"
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import trio
 
-from compute_agent.kubernetes_api import KubernetesApi
-from compute_agent.pods import ClusterError, PodStore
+from compute_agent.pods import PodStore
+from kube.client import ClusterError, KubernetesApi
 from tunnel.messages.planesplit_v1_pb2 import Usage
 
 UsageSource = Callable[[], Awaitable[Usage]]

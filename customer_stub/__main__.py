@@ -12,11 +12,11 @@ from typing import Any
 import trio
 
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.access import read_tokens
-from customer_stub.kubernetes.api import KubernetesApp
 from customer_stub.server import App, Endpoint, bind
 from customer_stub.settings import CustomerSettings
 from customer_stub.stores import Stores
+from kube.server.api import KubernetesApp
+from kube.server.tokens import read_tokens
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
 from tunnel.settings import load
@@ -36,7 +36,7 @@ def start(config: dict[str, Any]) -> int:
     """
     tame_loggers()
     settings = load(CustomerSettings, config).check()
-    tokens = read_tokens(settings)
+    tokens = read_tokens(settings.token_file)
     journal = Journal("customer")
     cluster = Cluster(settings, journal=journal)
     pages = _pages(cluster.stores) if cluster.stores else {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from tunnel.http.disconnect import until_disconnected
 from tunnel.journal import Journal
 
 BLOCK_BYTES = 262_144  # read and sent at once; what a download holds in memory
@@ -99,13 +100,6 @@ async def _send_file(part: FilePart, receive: Receive, send: Send) -> None:
         nursery.cancel_scope.cancel()
     if position == end:
         await send(_body(b"", more=False))
-
-
-async def until_disconnected(receive: Receive, scope: trio.CancelScope) -> None:
-    """Cancel the scope when the client has gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def _body(data: bytes, *, more: bool) -> dict[str, object]:

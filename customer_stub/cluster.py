@@ -11,22 +11,22 @@ from typing import Any
 import trio
 
 from customer_stub.collector.opening import open_collector
-from customer_stub.kubernetes import status as errors
 from customer_stub.kubernetes.cluster_objects import NODE, NamespaceApi, NodeApi
-from customer_stub.kubernetes.collection import Collection
 from customer_stub.kubernetes.events import EventRecorder
-from customer_stub.kubernetes.logs import LogOptions, read_log
-from customer_stub.kubernetes.pods import PodApi
-from customer_stub.kubernetes.resources import EVENTS
-from customer_stub.kubernetes.secrets import SecretApi
-from customer_stub.kubernetes.store import ObjectStore
+from customer_stub.kubernetes.logs import read_log
 from customer_stub.pods.kubelet import RESTART, Kubelet
-from customer_stub.pods.status import is_terminal
 from customer_stub.samples.opening import open_feeder
 from customer_stub.secrets.injection import Injector
 from customer_stub.secrets.lookup import make_lookup
 from customer_stub.settings import CustomerSettings
 from customer_stub.stores import Stores
+from kube.server import status as errors
+from kube.server.collection import Collection
+from kube.server.kinds import EVENTS
+from kube.server.log_options import LogOptions
+from kube.server.pods import PodApi, is_terminal
+from kube.server.secrets import SecretApi
+from kube.server.store import ObjectStore
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
 

@@ -11,6 +11,7 @@ from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
 from customer_stub.samples.settings import SamplesSettings
 from customer_stub.secrets.settings import SecretsSettings
+from kube.settings import ApiSettings
 from tunnel.settings import SettingError, setting
 
 
@@ -39,7 +40,7 @@ class ClickHouseTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerSettings:
+class CustomerSettings(ApiSettings):
     """Where pods log, where the Kubernetes API listens, and the bound of everything."""
 
     log_root: str
@@ -66,14 +67,8 @@ class CustomerSettings:
     rotate_files: int = setting(
         5, low=2, high=100, why="kubelet's containerLogMaxFiles default; the current file counts"
     )
-    max_pods: int = setting(
-        1000, low=1, high=100_000, why="objects held in memory; more is refused like a quota"
-    )
     max_running: int = setting(
         110, low=1, high=1000, why="kubelet's maxPods default; further pods wait as Pending"
-    )
-    grace_s: int = setting(
-        5, low=0, high=3600, why="SIGTERM to SIGKILL of a deleted pod that names no period itself"
     )
     shutdown_s: float = setting(
         2.0, low=0.0, high=60.0, why="the same for all pods when this process is asked to stop"
@@ -84,29 +79,9 @@ class CustomerSettings:
     deleted_logs: int = setting(
         100, low=0, high=10_000, why="log directories of deleted pods kept for the log collector"
     )
-    max_secrets: int = setting(
-        1000, low=1, high=100_000, why="Secrets held in memory; more is refused like a quota"
-    )
     max_events: int = setting(
         5000, low=10, high=1_000_000, why="events of pods kept; Kubernetes forgets after an hour"
     )
-    event_history: int = setting(
-        8192, low=1, high=1_000_000, why="changes a watch may resume from; older is 410 Gone"
-    )
-    bookmark_s: float = setting(
-        10.0, low=0.1, high=600.0, why="period of watch bookmarks; Kubernetes promises none"
-    )
-    watch_timeout_s: float = setting(
-        300.0, low=1.0, high=7200.0, why="longest watch; clients ask for less by timeoutSeconds"
-    )
-    max_watches: int = setting(
-        512, low=1, high=10_000, why="watches and followed logs at once; more get 429"
-    )
-    max_requests: int = setting(64, low=1, high=10_000, why="other requests at once; more get 429")
-    max_body_bytes: int = setting(
-        3_145_728, low=1024, high=16_777_216, why="largest request; the API server's own limit"
-    )
-    body_s: float = setting(10.0, low=0.1, high=120.0, why="time for a request's body to arrive")
     stalled_reader_s: float = setting(
         10.0, low=1.0, high=600.0, why="a client that takes nothing for so long is cut off"
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from flyteidl2.workflow.run_definition_pb2 import ClusterEvent
 
-from compute_agent.pods import ClusterError
+from kube.client import ClusterError
 
 MAX_WORD_CHARS = 128  # of reason and component, as in Kubernetes
 _TYPES = {"Normal": ClusterEvent.TYPE_NORMAL, "Warning": ClusterEvent.TYPE_WARNING}

@@ -16,8 +16,8 @@ import trio
 
 from compute_agent.events.event import PodEvent
 from compute_agent.events.settings import EventSettings
-from compute_agent.kubernetes_api import KubernetesApi
-from compute_agent.pods import Change, ClusterError, PodStore, WatchExpired
+from compute_agent.pods import Change, PodStore
+from kube.client import ClusterError, KubernetesApi, WatchExpired
 
 Key = tuple[str, str, str]
 

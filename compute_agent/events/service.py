@@ -20,7 +20,8 @@ from compute_agent.events.event import PodEvent
 from compute_agent.events.feeds import Feed, Feeds
 from compute_agent.events.settings import EventSettings
 from compute_agent.exchange import check_scope, current_exchange
-from compute_agent.pods import ClusterError, PodStore
+from compute_agent.pods import PodStore
+from kube.client import ClusterError
 from tunnel.messages.rpc import Context
 
 FOLLOW = "planesplit-follow"  # header: "false" ends the watch when what is there was sent

@@ -18,7 +18,7 @@ from compute_agent.clickhouse import ClickHouse
 from compute_agent.logs.cri import NO_OFFSET, Record
 from compute_agent.logs.history import At, HistoryDown, LogId, Row
 from compute_agent.logs.settings import HistoryLimits
-from compute_agent.token import TokenUnreadable
+from tunnel.token import TokenUnreadable
 
 if TYPE_CHECKING:
     pass

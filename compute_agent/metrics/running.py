@@ -26,7 +26,7 @@ from compute_agent.metrics.failures import (
 )
 from compute_agent.metrics.handoff import Handoff, HandoffClosed
 from compute_agent.metrics.settings import MetricsLimits
-from compute_agent.token import TokenUnreadable
+from tunnel.token import TokenUnreadable
 
 if TYPE_CHECKING:
     from urllib3 import HTTPResponse

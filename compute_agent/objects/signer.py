@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from compute_agent.objects.keys import Place
 from compute_agent.objects.settings import ObjectSettings, StoreIdentity
-from compute_agent.token import TokenFile, TokenUnreadable
+from tunnel.token import TokenFile, TokenUnreadable
 
 Verb = Literal["GET", "PUT"]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

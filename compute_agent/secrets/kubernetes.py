@@ -11,8 +11,6 @@ from typing import Any
 from urllib.parse import quote
 
 from compute_agent.attempts import LABEL_PREFIX
-from compute_agent.kubernetes_api import KubernetesApi
-from compute_agent.pods import ClusterError, ClusterRefused
 from compute_agent.secrets.backend import (
     SecretError,
     SecretExists,
@@ -22,6 +20,7 @@ from compute_agent.secrets.backend import (
     SecretValue,
 )
 from compute_agent.secrets.names import SecretName, SecretScope
+from kube.client import ClusterError, ClusterRefused, KubernetesApi
 
 NAME_LABEL, TYPE_LABEL = LABEL_PREFIX + "secret", LABEL_PREFIX + "type"
 GENERIC, IMAGE_PULL = "generic", "image-pull"

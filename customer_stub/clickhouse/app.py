@@ -8,7 +8,6 @@ from typing import Any
 
 import trio
 
-from customer_stub.asgi import until_disconnected
 from customer_stub.clickhouse import errors
 from customer_stub.clickhouse.answer import Answer, Broken, Header, Send
 from customer_stub.clickhouse.engine import Chunk
@@ -26,6 +25,7 @@ from customer_stub.clickhouse.request import (
 from customer_stub.clickhouse.settings import ClickHouseSettings, UserSettings
 from customer_stub.clickhouse.statement import Kill, Prepared, prepared
 from customer_stub.clickhouse.users import Users
+from tunnel.http.disconnect import until_disconnected
 from tunnel.journal import Journal
 
 HEALTH = {"/ping": b"Ok.\n", "/replicas_status": b"Ok.\n"}

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from customer_stub.kubernetes.collection import Collection
-from customer_stub.kubernetes.resources import NAMESPACES, NODES
-from customer_stub.kubernetes.store import Conflict, ObjectStore
-from customer_stub.pods import status
 from customer_stub.settings import CustomerSettings
+from kube.server.collection import Collection
+from kube.server.kinds import NAMESPACES, NODES
+from kube.server.store import Conflict, ObjectStore
+from kube.server.values import timestamp
 
 NODE = "planesplit-node"
 KUBELET_VERSION = "v1.34.0+planesplit"
@@ -30,7 +30,7 @@ class NodeApi(Collection):
         new_uid: Callable[[], str],
     ) -> None:
         super().__init__(NODES, store, settings)
-        now = status.timestamp(clock())
+        now = timestamp(clock())
         store.create(NODES.name, _node(settings, new_uid(), now))
 
 
@@ -51,7 +51,7 @@ class NamespaceApi(Collection):
     def ensure(self, name: str) -> None:
         """Make a namespace unless it is there."""
         meta = {"name": name, "uid": self._new_uid()}
-        meta["creationTimestamp"] = status.timestamp(self._clock())
+        meta["creationTimestamp"] = timestamp(self._clock())
         namespace: Json = {"kind": "Namespace", "apiVersion": "v1", "metadata": meta}
         namespace |= {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
         try:

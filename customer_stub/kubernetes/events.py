@@ -6,9 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from customer_stub.kubernetes.resources import EVENTS as RESOURCE
-from customer_stub.kubernetes.store import Missing, ObjectStore
-from customer_stub.pods import status
+from kube.server.kinds import EVENTS as RESOURCE
+from kube.server.store import Missing, ObjectStore
+from kube.server.values import timestamp
 
 EVENTS = RESOURCE.name
 NORMAL, WARNING = "Normal", "Warning"
@@ -69,11 +69,11 @@ class EventRecorder:
 
     def _again(self, event: Json) -> None:
         event["count"] += 1
-        event["lastTimestamp"] = status.timestamp(self._clock())
+        event["lastTimestamp"] = timestamp(self._clock())
 
     def _event(self, pod: Json, type_: str, reason: str, message: str, source: str) -> Json:
         meta, uid = pod["metadata"], self._new_uid()
-        now = status.timestamp(self._clock())
+        now = timestamp(self._clock())
         component = {"component": source}
         if source == KUBELET:
             component["host"] = self._node

@@ -6,33 +6,15 @@ import os
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
+from kube.server.log_options import LogOptions
+
 READ_BYTES = 65_536
 POLL_S = 0.05
 _GZIP_WBITS = 31
-
-
-@dataclass(frozen=True, slots=True)
-class LogOptions:
-    """What of a log is wanted.
-
-    Args:
-        follow: go on until the container has ended.
-        timestamps: put the time before each line.
-        tail_lines: only so many of the last lines that are there; None for all.
-        since: nothing older than this RFC 3339 time in UTC; empty for all.
-        limit_bytes: most bytes; None for all.
-    """
-
-    follow: bool = False
-    timestamps: bool = False
-    tail_lines: int | None = None
-    since: str = ""
-    limit_bytes: int | None = None
 
 
 async def read_log(

@@ -18,7 +18,6 @@ from customer_stub.collector.collector import Collector
 from customer_stub.cri import LogWriter
 from customer_stub.kubernetes.cluster_objects import NODE
 from customer_stub.kubernetes.events import SCHEDULER, EventRecorder
-from customer_stub.kubernetes.store import Expired, Missing, ObjectStore
 from customer_stub.pods import replay, status, workload
 from customer_stub.pods.container import SIGTERM_EXIT, ContainerSpec, Exit, Run, Stop
 from customer_stub.pods.environment import Additions
@@ -31,6 +30,8 @@ from customer_stub.samples.feeder import Feeder
 from customer_stub.samples.sampler import Running
 from customer_stub.secrets.injection import InjectionFailed, Injector
 from customer_stub.settings import CustomerSettings
+from kube.server.store import Expired, Missing, ObjectStore
+from kube.server.values import timestamp
 from tunnel.journal import Journal
 
 PODS = "pods"
@@ -219,7 +220,7 @@ class Kubelet:
             exit_ = Exit(LOG_FAILURE_EXIT, "LogFailed", "the container's output could not be kept")
         del self._stops[meta["uid"]]
         self._ended.set()
-        finished = status.timestamp(self._clock())
+        finished = timestamp(self._clock())
         self._note_end(pod, exit_)
         self._report(pod, lambda current: status.terminated(current, exit_, finished=finished))
         self._journal.event("pod_ended", pod=pod["metadata"]["name"], exit_code=exit_.code)
@@ -317,7 +318,7 @@ class Kubelet:
         name = pod["spec"]["containers"][0]["name"]
         self._events.normal(pod, "Created", f"Created container: {name}")
         self._events.normal(pod, "Started", f"Started container {name}")
-        started = status.timestamp(self._clock())
+        started = timestamp(self._clock())
         self._report(pod, lambda current: status.running(current, started=started))
         self._journal.event("pod_started", pod=pod["metadata"]["name"])
         if self.feeder is not None:

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from customer_stub.pods.container import Exit
 
 Json = dict[str, Any]
-
-
-def timestamp(at_ns: int) -> str:
-    """Format nanoseconds since the epoch as Kubernetes does: RFC 3339, whole seconds, UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ns // 1_000_000_000))
-
-
-def pending() -> Json:
-    """Return the status of a pod that waits for its node."""
-    return {"phase": "Pending"}
 
 
 def creating(pod: Mapping[str, Any]) -> Json:
@@ -66,11 +55,6 @@ def terminated(pod: Mapping[str, Any], exit_: Exit, *, finished: str) -> Json:
         "startTime": started,
         "containerStatuses": [_container(pod, {"terminated": state}, running=False, started=False)],
     }
-
-
-def is_terminal(pod: Mapping[str, Any]) -> bool:
-    """Tell whether the pod's container has ended for good."""
-    return pod["status"]["phase"] in ("Succeeded", "Failed")
 
 
 def _container(pod: Mapping[str, Any], state: Json, *, running: bool, started: bool) -> Json:

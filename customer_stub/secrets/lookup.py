@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 import trio
 
-from customer_stub.kubernetes.store import Missing, ObjectStore
 from customer_stub.secrets.settings import AWS, SecretsSettings
+from kube.server.store import Missing, ObjectStore
 
 MAX_CALLS = 4
 _KEYS = ("value", ".dockerconfigjson")

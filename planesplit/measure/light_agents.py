@@ -18,13 +18,13 @@ import trio
 from compute_agent.dial import Dialer
 from compute_agent.reconnect import Backoff
 from compute_agent.settings import AgentSettings, TlsFiles
-from compute_agent.token import NoToken, TokenFile, TokenSource, TokenUnreadable
 from tunnel.errors import Code, TunnelError
 from tunnel.hello import Hello
 from tunnel.payload import Payload
 from tunnel.process import announce
 from tunnel.session import Session
 from tunnel.stream import Stream
+from tunnel.token import NoToken, TokenFile, TokenSource, TokenUnreadable
 from tunnel.transport import Transport
 
 LINE_BYTES = 4_194_304  # the start of a thousand agents, in one command

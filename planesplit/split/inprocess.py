@@ -20,14 +20,13 @@ from compute_agent.agent import Agent, Chance, Sources
 from compute_agent.kubernetes import Kubernetes
 from compute_agent.objects.objects import Objects
 from compute_agent.settings import AgentSettings
-from compute_agent.token import NoToken, TokenFile, TokenSource
 from control_stub.app import control_plane, read_secrets
 from control_stub.settings import ControlSettings
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.access import Tokens as KubernetesTokens
-from customer_stub.kubernetes.access import read_token_file
-from customer_stub.kubernetes.api import KubernetesApp
 from customer_stub.settings import CustomerSettings
+from kube.server.api import KubernetesApp
+from kube.server.tokens import Tokens as KubernetesTokens
+from kube.server.tokens import read_token_file
 from planesplit.pki import CONTROL_URI, agent_uri
 from planesplit.ready import Urls
 from planesplit.split import configs
@@ -49,6 +48,7 @@ from relay.settings import RelayConfig
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp
 from tunnel.settings import load
+from tunnel.token import NoToken, TokenFile, TokenSource
 from tunnel.transport import Transport
 from tunnel.websocket import connect_websocket
 

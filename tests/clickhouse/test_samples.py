@@ -16,10 +16,11 @@ from trio.testing import MockClock
 
 from customer_stub.clickhouse_writer import WriteFailed
 from customer_stub.samples.feeder import Feeder
-from customer_stub.samples.resources import quantity, resources_of
+from customer_stub.samples.resources import resources_of
 from customer_stub.samples.sampler import Running, Sampler
 from customer_stub.samples.settings import SamplesSettings
 from customer_stub.samples.usage import Usage, measure
+from kube.server.values import quantity
 from tunnel.journal import Journal
 
 Json = dict[str, Any]

@@ -11,8 +11,9 @@ from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest, TailLogsR
 
 from compute_agent.agent import Agent, Chance, Sources
 from compute_agent.attempts import Attempt
-from compute_agent.pods import Change, ClusterError, Pod, PodSpec, WatchExpired
+from compute_agent.pods import Change, Pod, PodSpec
 from compute_agent.settings import AgentSettings
+from kube.client import ClusterError, WatchExpired
 from tunnel.capabilities import CAPABILITIES, PUT_ACCESS, REPORT_HEALTH, TAIL_LOGS
 from tunnel.errors import AuthRefused, Code, TransportClosed
 from tunnel.events import Closed, Data, End, Head, Mark, Reset

@@ -12,8 +12,9 @@ from fakes import ATTEMPT, SCOPE
 from compute_agent.exchange import current_exchange
 from compute_agent.executor import ExecutorService
 from compute_agent.objects.store import StoreError, StoreRefused
-from compute_agent.pods import ClusterError, ClusterRefused, PodSpec
+from compute_agent.pods import PodSpec
 from compute_agent.staging import CannotStage
+from kube.client import ClusterError, ClusterRefused
 from tunnel.capabilities import ASSIGN
 from tunnel.exchange import RequestHead
 from tunnel.messages.planesplit_v1_pb2 import AbortRequest, Action, AssignRequest

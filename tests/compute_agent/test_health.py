@@ -13,13 +13,13 @@ from fakes import ATTEMPT, World, pod_of
 
 from compute_agent.clickhouse import ClickHouseSettings
 from compute_agent.health import Health
-from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.pods import PodStore
 from compute_agent.reachable import checks
 from compute_agent.samples import Samples
 from compute_agent.settings import ClusterLimits, HealthLimits, ReportLimits
 from compute_agent.tell import Teller
 from compute_agent.usage import UsageCounter, quantity
+from kube.client import KubernetesApi
 from tunnel.capabilities import REPORT_HEALTH
 from tunnel.health import CLICKHOUSE_UNREACHABLE, KUBERNETES_UNREACHABLE
 from tunnel.messages.planesplit_v1_pb2 import HealthRequest, Usage

@@ -9,9 +9,10 @@ import trio
 from fakes import ATTEMPT
 
 from compute_agent.kubernetes import Kubernetes, manifest
-from compute_agent.pods import ClusterError, ClusterRefused, Pod, PodSpec, WatchExpired
+from compute_agent.pods import Pod, PodSpec
 from compute_agent.settings import ClusterLimits
-from compute_agent.token import TokenFile
+from kube.client import ClusterError, ClusterRefused, WatchExpired
+from tunnel.token import TokenFile
 
 SPEC = PodSpec(ATTEMPT, "main", "img", ("sh",), ("-c", "x"), {"B": "2", "A": "1"})
 

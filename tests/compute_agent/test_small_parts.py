@@ -16,8 +16,8 @@ from compute_agent.logs.cursor import BadCursor, Cursor
 from compute_agent.logs.lines import Open, Position, complete_utf8, cut_utf8
 from compute_agent.logs.options import BadOption, TailOptions
 from compute_agent.settings import AgentSettings
-from compute_agent.token import NoToken, TokenFile, TokenUnreadable
 from tunnel.settings import SettingError, describe
+from tunnel.token import NoToken, TokenFile, TokenUnreadable
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 

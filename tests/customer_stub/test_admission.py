@@ -10,9 +10,9 @@ from customer_cast import NAMESPACE, pod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customer_stub.kubernetes.admission import admit_pod
-from customer_stub.kubernetes.selectors import field_selector, label_selector
-from customer_stub.kubernetes.status import ApiError
+from kube.server.admission import admit_pod
+from kube.server.selectors import field_selector, label_selector
+from kube.server.status import ApiError
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from customer_cast import (
     terminated,
 )
 
-from customer_stub.kubernetes.status import ApiError
 from customer_stub.pods.guardian import VARIABLE
+from kube.server.status import ApiError
 
 
 def shell(script: str, name: str = "p", **spec: object) -> dict[str, object]:

@@ -16,10 +16,10 @@ import trio
 from customer_cast import NAMESPACE, cluster, ended, pod
 
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.access import DEMO_USER, MASTERS, Tokens, User, read_token_file
-from customer_stub.kubernetes.api import KubernetesApp
 from customer_stub.server import bind
 from customer_stub.settings import CustomerSettings, TlsFiles
+from kube.server.api import KubernetesApp
+from kube.server.tokens import DEMO_USER, MASTERS, Tokens, User, read_token_file
 from planesplit.pki import Authority
 from tunnel.journal import Journal
 from tunnel.settings import SettingError

@@ -12,11 +12,11 @@ from customer_cast import NAMESPACE, phases, pod
 from hypothesis import given
 from hypothesis import strategies as st
 
-from customer_stub.kubernetes.pods import PodApi
-from customer_stub.kubernetes.selectors import label_selector
-from customer_stub.kubernetes.status import ApiError
-from customer_stub.kubernetes.store import Conflict, Expired, Missing, ObjectStore
 from customer_stub.settings import CustomerSettings
+from kube.server.pods import PodApi
+from kube.server.selectors import label_selector
+from kube.server.status import ApiError
+from kube.server.store import Conflict, Expired, Missing, ObjectStore
 
 
 def thing(name: str, namespace: str = "a", **fields: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from compute_agent.events.event import PodEvent
 from compute_agent.events.feeds import Feed
 from compute_agent.events.service import EventService
 from compute_agent.events.settings import EventSettings
-from compute_agent.pods import ClusterError, PodStore
+from compute_agent.pods import PodStore
+from kube.client import ClusterError
 
 LIFE = ["Scheduled", "Pulled", "Created", "Started", "Completed"]
 

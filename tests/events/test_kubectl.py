@@ -16,11 +16,11 @@ import pytest
 import trio
 
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.access import MASTERS, Tokens, User
-from customer_stub.kubernetes.api import KubernetesApp
-from customer_stub.kubernetes.protobuf import decode
 from customer_stub.server import bind
 from customer_stub.settings import CustomerSettings, TlsFiles
+from kube.server.api import KubernetesApp
+from kube.server.protobuf import decode
+from kube.server.tokens import MASTERS, Tokens, User
 from planesplit.pki import Authority
 from tunnel.journal import Journal
 

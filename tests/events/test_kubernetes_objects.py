@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.access import MASTERS, TokenFile, Tokens, User
-from customer_stub.kubernetes.api import KubernetesApp
-from customer_stub.kubernetes.logs import LogOptions, read_log
-from customer_stub.kubernetes.secrets import MAX_SECRET_BYTES
-from customer_stub.kubernetes.status import ApiError
+from customer_stub.kubernetes.logs import read_log
 from customer_stub.rotation import LogFile
 from customer_stub.settings import CustomerSettings
+from kube.server.api import KubernetesApp
+from kube.server.log_options import LogOptions
+from kube.server.secrets import MAX_SECRET_BYTES
+from kube.server.status import ApiError
+from kube.server.tokens import MASTERS, TokenFile, Tokens, User
 from planesplit.split.memory_http import AsgiTransport
 from tunnel.journal import Journal
 from tunnel.settings import SettingError

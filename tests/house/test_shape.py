@@ -17,6 +17,7 @@ PACKAGES = (
     "compute_agent",
     "control_stub",
     "customer_stub",
+    "kube",
     "planesplit",
     "policy",
 )

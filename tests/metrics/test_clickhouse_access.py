@@ -11,8 +11,8 @@ from clickhouse_connect.driver.exceptions import OperationalError
 from compute_agent.clickhouse import ClickHouse, ClickHouseSettings
 from compute_agent.metrics.running import ClickHouseEngine
 from compute_agent.metrics.settings import MetricsLimits
-from compute_agent.token import TokenUnreadable
 from tunnel.settings import SettingError, load
+from tunnel.token import TokenUnreadable
 
 
 @pytest.mark.parametrize(

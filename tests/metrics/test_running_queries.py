@@ -19,7 +19,7 @@ from compute_agent.metrics.failures import HELD_BYTES, cut_exception
 from compute_agent.metrics.handoff import MAX_PIECES
 from compute_agent.metrics.running import ClickHouseEngine, RunningQuery
 from compute_agent.metrics.settings import MetricsLimits
-from compute_agent.token import TokenUnreadable
+from tunnel.token import TokenUnreadable
 
 STATEMENT = Statement(QUERY.decode(), {"x": "1"}, Format.NATIVE)
 LIMITS = MetricsLimits(read_bytes=65_536)

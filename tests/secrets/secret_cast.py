@@ -15,16 +15,16 @@ from flyteidl2.secret import definition_pb2 as definition
 from flyteidl2.secret import payload_pb2 as payload
 
 from compute_agent.exchange import current_exchange
-from compute_agent.kubernetes_api import KubernetesApi
 from compute_agent.settings import ClusterLimits
-from compute_agent.token import TokenFile
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.access import Tokens, User
-from customer_stub.kubernetes.api import KubernetesApp
 from customer_stub.settings import CustomerSettings
+from kube.client import KubernetesApi
+from kube.server.api import KubernetesApp
+from kube.server.tokens import Tokens, User
 from planesplit.split.memory_http import AsgiTransport
 from tunnel.exchange import Scope
 from tunnel.journal import Journal
+from tunnel.token import TokenFile
 
 ORG, PROJECT, DOMAIN = "acme", "proj", "dev"
 TOKENS = {

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from customer_stub.kubernetes import status as errors
-from customer_stub.kubernetes.admission import admit_pod
-from customer_stub.kubernetes.collection import Collection
-from customer_stub.kubernetes.resources import PODS as RESOURCE
-from customer_stub.kubernetes.store import Conflict, ObjectStore
-from customer_stub.pods import status
-from customer_stub.settings import CustomerSettings
+from kube.server import status as errors
+from kube.server.admission import admit_pod
+from kube.server.collection import Collection
+from kube.server.kinds import PODS as RESOURCE
+from kube.server.store import Conflict, ObjectStore
+from kube.server.values import timestamp
+from kube.settings import ApiSettings
 
 PODS = RESOURCE.name
 
@@ -33,7 +33,7 @@ class PodApi(Collection):
     def __init__(
         self,
         store: ObjectStore,
-        settings: CustomerSettings,
+        settings: ApiSettings,
         *,
         clock: Callable[[], int] = time.time_ns,
         new_uid: Callable[[], str],
@@ -51,9 +51,9 @@ class PodApi(Collection):
         pod = admit_pod(body, namespace)
         name = pod["metadata"]["name"]
         pod["metadata"]["uid"] = self._new_uid()
-        pod["metadata"]["creationTimestamp"] = status.timestamp(self._clock())
+        pod["metadata"]["creationTimestamp"] = timestamp(self._clock())
         pod["spec"].setdefault("terminationGracePeriodSeconds", self._settings.grace_s)
-        pod["status"] = status.pending()
+        pod["status"] = {"phase": "Pending"}
         if self._store.count(PODS) >= self._settings.max_pods:
             raise errors.quota_exceeded(name, self._settings.max_pods)
         self._used(namespace)
@@ -71,14 +71,19 @@ class PodApi(Collection):
         pod = self.get(namespace, name)
         if grace_s is None:
             grace_s = pod["spec"]["terminationGracePeriodSeconds"]
-        if grace_s == 0 or status.is_terminal(pod):
+        if grace_s == 0 or is_terminal(pod):
             return self._store.delete(PODS, namespace, name)
         meta = pod["metadata"]
         if meta.get("deletionGracePeriodSeconds", grace_s + 1) <= grace_s:
             return pod
 
         def mark(copy: Json) -> None:
-            copy["metadata"].setdefault("deletionTimestamp", status.timestamp(self._clock()))
+            copy["metadata"].setdefault("deletionTimestamp", timestamp(self._clock()))
             copy["metadata"]["deletionGracePeriodSeconds"] = grace_s
 
         return self._store.update(PODS, namespace, name, mark)
+
+
+def is_terminal(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the pod's container has ended for good."""
+    return pod["status"]["phase"] in ("Succeeded", "Failed")

@@ -10,18 +10,18 @@ from typing import Any, Protocol
 
 import trio
 
-from customer_stub.asgi import until_disconnected
-from customer_stub.kubernetes import status as errors
-from customer_stub.kubernetes.access import Tokens, User
-from customer_stub.kubernetes.collection import Collection
-from customer_stub.kubernetes.logs import LogOptions
-from customer_stub.kubernetes.pods import PODS, PodApi
-from customer_stub.kubernetes.request import JSON, Receive, Request, Scope
-from customer_stub.kubernetes.resources import POD_LOG, REVIEWS, REVIEWS_GROUP, discovery
-from customer_stub.kubernetes.secrets import SECRETS, SecretApi
-from customer_stub.kubernetes.status import ApiError
-from customer_stub.kubernetes.table import as_metadata, as_table
-from customer_stub.settings import CustomerSettings
+from kube.server import status as errors
+from kube.server.collection import Collection
+from kube.server.kinds import POD_LOG, REVIEWS, REVIEWS_GROUP, discovery
+from kube.server.log_options import LogOptions
+from kube.server.pods import PODS, PodApi
+from kube.server.request import JSON, Receive, Request, Scope
+from kube.server.secrets import SECRETS, SecretApi
+from kube.server.status import ApiError
+from kube.server.table import as_metadata, as_table
+from kube.server.tokens import Tokens, User
+from kube.settings import ApiSettings
+from tunnel.http.disconnect import until_disconnected
 from tunnel.journal import Journal
 
 VERSION = {
@@ -81,7 +81,7 @@ class KubernetesApp:
         served: Served,
         *,
         tokens: Tokens,
-        settings: CustomerSettings,
+        settings: ApiSettings,
         journal: Journal,
         pages: Mapping[str, Callable[[], Any]] | None = None,
     ) -> None:

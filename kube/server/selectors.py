@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from customer_stub.kubernetes.status import bad_request
+from kube.server.status import bad_request
 
 Json = dict[str, Any]
 Selector = Callable[[Json], bool]

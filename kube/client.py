@@ -11,9 +11,8 @@ from typing import Any
 import httpx
 import trio
 
-from compute_agent.pods import ClusterError, ClusterRefused, WatchExpired
-from compute_agent.settings import ClusterLimits
-from compute_agent.token import TokenFile, TokenUnreadable
+from kube.settings import ClientLimits
+from tunnel.token import TokenFile, TokenUnreadable
 
 LIST_LIMIT = 500  # objects of one page, as kubectl asks for
 GONE = 410
@@ -24,6 +23,22 @@ JSON = "application/json"
 
 Json = dict[str, Any]
 Tell = Callable[[str, Json], None]
+
+
+class ClusterError(Exception):
+    """The cluster's API cannot be reached or does not answer as it should; worth a retry."""
+
+
+class ClusterRefused(ClusterError):
+    """The API refuses the request; `status` is its HTTP status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        super().__init__(f"the cluster's API answered {status}")
+
+
+class WatchExpired(ClusterError):
+    """The version to watch from is too old (410): list again."""
 
 
 class KubernetesApi:
@@ -42,7 +57,7 @@ class KubernetesApi:
         url: str,
         token: TokenFile | None,
         context: ssl.SSLContext | None,
-        limits: ClusterLimits,
+        limits: ClientLimits,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._token, self._limits = token, limits

@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl
 
 import trio
 
-from customer_stub.kubernetes import protobuf
-from customer_stub.kubernetes import status as errors
-from customer_stub.kubernetes.admission import MAX_GRACE_S
-from customer_stub.kubernetes.logs import LogOptions
-from customer_stub.kubernetes.selectors import Selector, field_selector, label_selector
-from customer_stub.pods.status import timestamp
-from customer_stub.settings import CustomerSettings
+from kube.server import protobuf
+from kube.server import status as errors
+from kube.server.admission import MAX_GRACE_S
+from kube.server.log_options import LogOptions
+from kube.server.selectors import Selector, field_selector, label_selector
+from kube.server.values import timestamp
+from kube.settings import ApiSettings
 
 JSON = "application/json"
 MAX_QUERY_FIELDS = 32
@@ -30,7 +30,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 class Request:
     """One HTTP request with its parts parsed on demand; bad ones raise ApiError."""
 
-    def __init__(self, scope: Scope, receive: Receive, settings: CustomerSettings) -> None:
+    def __init__(self, scope: Scope, receive: Receive, settings: ApiSettings) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._raw_headers = scope["headers"]

@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from customer_stub.kubernetes import status as errors
-from customer_stub.kubernetes.admission import check_metadata, unknown_fields
-from customer_stub.kubernetes.collection import Collection
-from customer_stub.kubernetes.resources import SECRETS as RESOURCE
-from customer_stub.kubernetes.store import Conflict, Missing, ObjectStore
-from customer_stub.pods import status
-from customer_stub.settings import CustomerSettings
+from kube.server import status as errors
+from kube.server.admission import check_metadata, unknown_fields
+from kube.server.collection import Collection
+from kube.server.kinds import SECRETS as RESOURCE
+from kube.server.store import Conflict, Missing, ObjectStore
+from kube.server.values import timestamp
+from kube.settings import ApiSettings
 
 SECRETS = RESOURCE.name
 MAX_SECRET_BYTES = 1_048_576  # Kubernetes' MaxSecretSize, of all values together
@@ -43,7 +43,7 @@ class SecretApi(Collection):
     def __init__(
         self,
         store: ObjectStore,
-        settings: CustomerSettings,
+        settings: ApiSettings,
         *,
         clock: Callable[[], int],
         new_uid: Callable[[], str],
@@ -61,7 +61,7 @@ class SecretApi(Collection):
         secret = _admit(body, namespace)
         name = secret["metadata"]["name"]
         secret["metadata"]["uid"] = self._new_uid()
-        secret["metadata"]["creationTimestamp"] = status.timestamp(self._clock())
+        secret["metadata"]["creationTimestamp"] = timestamp(self._clock())
         if self._store.count(SECRETS) >= self._settings.max_secrets:
             raise errors.quota_exceeded(name, self._settings.max_secrets, SECRETS)
         self._used(namespace)

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from customer_stub.kubernetes.status import ApiError, bad_request, invalid
-from customer_stub.samples.resources import quantity
+from kube.server.status import ApiError, bad_request, invalid
+from kube.server.values import quantity
 
 Json = dict[str, Any]
 

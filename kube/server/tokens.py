@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from customer_stub.kubernetes.status import forbidden_path, forbidden_verb, unauthorized
-from customer_stub.settings import CustomerSettings
+from kube.server.status import forbidden_path, forbidden_verb, unauthorized
 from tunnel.settings import SettingError
 
 MASTERS = "system:masters"  # Kubernetes' group that may do anything
@@ -142,14 +141,14 @@ class TokenFile(Tokens):
         return super().authenticate(authorization)
 
 
-def read_tokens(settings: CustomerSettings) -> Tokens:
-    """Return the tokens of the settings' file; without one, everybody is the demo user.
+def read_tokens(token_file: str) -> Tokens:
+    """Return the tokens of a file; without one, everybody is the demo user.
 
     Raises:
         SettingError: the file can't be used.
     """
-    if settings.token_file:
-        return TokenFile(settings.token_file)
+    if token_file:
+        return TokenFile(token_file)
     return Tokens({}, anonymous=DEMO_USER)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import trio
 
-from customer_stub.kubernetes import status as errors
-from customer_stub.kubernetes.resources import Resource
-from customer_stub.kubernetes.selectors import Selector
-from customer_stub.kubernetes.store import Events, Expired, Missing, ObjectStore
-from customer_stub.settings import CustomerSettings
+from kube.server import status as errors
+from kube.server.kinds import Resource
+from kube.server.selectors import Selector
+from kube.server.store import Events, Expired, Missing, ObjectStore
+from kube.settings import ApiSettings
 
 INITIAL_END = "k8s.io/initial-events-end"
 
@@ -29,7 +29,7 @@ class Collection:
         settings: limits and defaults.
     """
 
-    def __init__(self, resource: Resource, store: ObjectStore, settings: CustomerSettings) -> None:
+    def __init__(self, resource: Resource, store: ObjectStore, settings: ApiSettings) -> None:
         self.resource = resource
         self._name = resource.name
         self._store, self._settings = store, settings

@@ -1,0 +1,1 @@
+"""Kubernetes: a small client, and a stand-in for the API server."""

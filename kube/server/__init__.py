@@ -1,0 +1,1 @@
+"""A stand-in for the Kubernetes API server; both planes run one, each over its own objects."""

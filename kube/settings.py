@@ -1,0 +1,50 @@
+"""Bounds of the API server's stand-in and of its clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunnel.settings import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """Bounds of one API server, and of the objects that it holds."""
+
+    event_history: int = setting(
+        8192, low=1, high=1_000_000, why="changes a watch may resume from; older is 410 Gone"
+    )
+    bookmark_s: float = setting(
+        10.0, low=0.1, high=600.0, why="period of watch bookmarks; Kubernetes promises none"
+    )
+    watch_timeout_s: float = setting(
+        300.0, low=1.0, high=7200.0, why="longest watch; clients ask for less by timeoutSeconds"
+    )
+    max_watches: int = setting(
+        512, low=1, high=10_000, why="watches and followed logs at once; more get 429"
+    )
+    max_requests: int = setting(64, low=1, high=10_000, why="other requests at once; more get 429")
+    max_body_bytes: int = setting(
+        3_145_728, low=1024, high=16_777_216, why="largest request; the API server's own limit"
+    )
+    body_s: float = setting(10.0, low=0.1, high=120.0, why="time for a request's body to arrive")
+    max_secrets: int = setting(
+        1000, low=1, high=100_000, why="Secrets held in memory; more is refused like a quota"
+    )
+    max_pods: int = setting(
+        1000, low=1, high=100_000, why="objects held in memory; more is refused like a quota"
+    )
+    grace_s: int = setting(
+        5, low=0, high=3600, why="SIGTERM to SIGKILL of a deleted pod that names no period itself"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Bounds of talking to an API server."""
+
+    request_s: float = setting(10.0, low=0.1, high=120.0, why="one call to the API server")
+    watch_s: int = setting(
+        300, low=1, high=3600, why="a watch ends and is renewed; as client-go does within 5-10 min"
+    )
+    retry_s: float = setting(0.5, low=0.01, high=60.0, why="pause after a failed list or watch")
