@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from customer_stub.objects.app import ObjectsApp
-from customer_stub.objects.iam import TASK_PODS
 from customer_stub.objects.settings import read_identities
 from customer_stub.objects.store import ObjectStore
 from customer_stub.pods.environment import Additions, store_env
@@ -18,6 +17,7 @@ from customer_stub.registry.settings import read_credentials
 from customer_stub.registry.store import RegistryStore
 from customer_stub.rows import DirectRows
 from customer_stub.settings import CustomerSettings
+from policy.iam import TASK_PODS
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
 

@@ -85,7 +85,10 @@ def decide(
         key: the object's; rights hold for whole buckets.
         presigned: signed in the query (a URL that anybody may hold), not in a header.
     """
-    kind = grants(service_account).get(bucket, "none")
+    account = iam_accounts().get(service_account)
+    if account is None:
+        return Decision(False, f"{service_account} is not in Appendix E")
+    kind = account.grants.get(bucket, "none")
     what = f"{service_account} {action} {bucket}/{key}: {kind}"
     if action not in GRANTED[kind]:
         return Decision(False, what)
@@ -93,7 +96,7 @@ def decide(
         return Decision(False, f"{what}, and this is a request of its own")
     if presigned and action not in SIGNABLE:
         return Decision(False, f"{what}, but a URL is for one object")
-    return Decision(True, what, iam_accounts()[service_account].role)
+    return Decision(True, what, account.role, account.appendix)
 
 
 def _account(row: Mapping[str, Any]) -> Account:

@@ -9,8 +9,8 @@ from customer_stub.asgi import Answer, Body, Receive, Scope, StoreApp
 from customer_stub.objects.answers import error, xml
 from customer_stub.objects.bulk import delete_objects, read_document
 from customer_stub.objects.cors import Cors
-from customer_stub.objects.errors import S3Error, denied, not_implemented
-from customer_stub.objects.iam import SERVICE_ACCOUNTS, Action
+from customer_stub.objects.errors import S3Error, not_implemented
+from customer_stub.objects.iam import authorise
 from customer_stub.objects.listing import list_objects
 from customer_stub.objects.multipart import Multipart
 from customer_stub.objects.request import S3Request
@@ -20,7 +20,6 @@ from customer_stub.objects.store import ObjectStore
 from customer_stub.objects.upload import Upload
 from tunnel.journal import Journal
 
-_ACTIONS: dict[str, Action] = {"GET": "read", "HEAD": "read", "PUT": "write", "DELETE": "write"}
 _QUERY = {
     "GET": {
         "list-type",
@@ -99,23 +98,11 @@ class ObjectsApp(StoreApp):
             return self._cors.preflight(scope)
         now_s = self._clock() / 1e9
         signed = verify(request, self._identities, self._settings, now_s=now_s)
-        self._authorise(request, signed)
+        kind = self._settings.kind(request.bucket)
+        # Before anything tells what exists.
+        authorise(request, signed.identity.name, kind, presigned=signed.presigned)
         _only_known(request)
         return await self._route(request, receive, signed)
-
-    def _authorise(self, request: S3Request, signed: Signed) -> None:
-        """Raise unless Appendix E grants this; before anything tells what exists."""
-        account = SERVICE_ACCOUNTS[signed.identity.name]
-        if request.method not in (*_ACTIONS, "POST"):
-            raise S3Error("MethodNotAllowed", "The specified method is not allowed here.")
-        kind = self._settings.kind(request.bucket)
-        whole = not request.key and request.method != "POST"  # of a bucket
-        action = "list" if whole else _ACTIONS.get(request.method, "write")
-        if kind is None or not account.may(action, kind, presigned=signed.presigned):
-            raise denied()
-        plain = request.parameter("uploadId") is None and request.method in ("GET", "HEAD", "PUT")
-        if signed.presigned and not plain:
-            raise denied("A URL may read or write one object")
 
     async def _route(self, request: S3Request, receive: Receive, signed: Signed) -> Answer:
         if not request.key:

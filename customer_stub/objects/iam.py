@@ -1,141 +1,78 @@
-"""Appendix E as data: service accounts, their IAM roles, and what each may do in which bucket.
-
-Seven of the eight rows share a role name (`adminflyterole`) with five different rights, so the
-service account decides, not the role. The name `userflyterole` is that of task pods' account
-`clusterresource-template`.
-"""
+"""What a request asks of IAM; `policy.iam` (the white paper's Appendix E) answers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from customer_stub.objects.errors import S3Error, denied
+from customer_stub.objects.request import S3Request
+from policy.iam import Bucket, decide, iam_accounts
 
-Plane = Literal["Control Plane", "Compute Plane"]
-Kind = Literal["metadata", "fast-registration"]
-Action = Literal["read", "list", "write"]
+_BUCKET_ACTIONS = {
+    "GET": "s3:ListBucket",
+    "HEAD": "s3:ListBucket",
+    "PUT": "s3:CreateBucket",
+    "DELETE": "s3:DeleteBucket",
+    "POST": "s3:DeleteObject",  # of many at once
+}
+_OBJECT_ACTIONS = {
+    "GET": "s3:GetObject",
+    "HEAD": "s3:GetObject",
+    "PUT": "s3:PutObject",
+    "POST": "s3:PutObject",  # multipart
+    "DELETE": "s3:DeleteObject",
+}
 
-NONE: frozenset[Action] = frozenset()
-READ: frozenset[Action] = frozenset({"read", "list"})
-READ_WRITE: frozenset[Action] = READ | {"write"}
-KINDS: tuple[Kind, ...] = ("metadata", "fast-registration")
-ACTIONS: tuple[Action, ...] = ("read", "list", "write")
-# A URL is for one object: a listing can't be signed into one.
-SIGNABLE: frozenset[Action] = frozenset({"read", "write"})
 
-ADMIN_ROLE, USER_ROLE = "adminflyterole", "userflyterole"
+def action_of(request: S3Request) -> str:
+    """Return the IAM action that S3 asks for.
+
+    Source: AWS's service authorization reference, "Actions, resources, and condition keys for S3".
+
+    Raises:
+        S3Error: the method is none of S3's.
+    """
+    if request.method not in _OBJECT_ACTIONS:
+        raise S3Error("MethodNotAllowed", "The specified method is not allowed here.")
+    if not request.key:
+        location = request.method == "GET" and request.parameter("location") is not None
+        return "s3:GetBucketLocation" if location else _BUCKET_ACTIONS[request.method]
+    if request.parameter("uploadId") is not None:
+        if request.method == "DELETE":
+            return "s3:AbortMultipartUpload"
+        if request.method == "GET":
+            return "s3:ListMultipartUploadParts"
+    return _OBJECT_ACTIONS[request.method]
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceAccount:
-    """One row of Appendix E.
+def authorise(request: S3Request, account: str, kind: Bucket | None, *, presigned: bool) -> None:
+    """Raise unless Appendix E lets this account's signature do this.
 
     Args:
-        plane, name, namespace, bound_to, s3_access: the white paper's words.
-        role: the IAM role's name, without account id and remarks.
-        metadata, fast_registration: what it may do in the bucket with its own requests.
-        signs: both buckets, by URLs that it has signed, and by nothing else.
+        request: what is asked.
+        account: the service account that signed.
+        kind: what the bucket is for; None if there is no such bucket, which is refused alike.
+        presigned: signed in the query, not in a header.
+
+    Raises:
+        S3Error: 403, or a method that S3 does not have.
     """
-
-    plane: Plane
-    name: str
-    namespace: str
-    role: str
-    bound_to: str
-    s3_access: str
-    metadata: frozenset[Action] = NONE
-    fast_registration: frozenset[Action] = NONE
-    signs: bool = False
-
-    def may(self, action: Action, kind: Kind, *, presigned: bool) -> bool:
-        """Tell whether a request with this account's signature may do this.
-
-        Args:
-            action: read (GET, HEAD), list, or write (PUT, DELETE, multipart).
-            kind: which bucket.
-            presigned: signed in the query (a URL that somebody else uses) or in a header (itself).
-        """
-        if self.signs:
-            return presigned and action in SIGNABLE
-        rights = self.metadata if kind == "metadata" else self.fast_registration
-        return action in rights and (action in SIGNABLE or not presigned)
+    action = action_of(request)
+    if kind is None:
+        raise denied()
+    if not decide(account, action, kind, request.key, presigned=presigned).allowed:
+        raise denied(_refusal(account, action, request.bucket))
+    if presigned and not _of_one_object(request):
+        raise denied("A URL may read or write one object")
 
 
-_COMPUTE: Plane = "Compute Plane"
+def _of_one_object(request: S3Request) -> bool:
+    return request.parameter("uploadId") is None and request.method in ("GET", "HEAD", "PUT")
 
-SERVICE_ACCOUNTS: dict[str, ServiceAccount] = {
-    account.name: account
-    for account in (
-        ServiceAccount(
-            "Control Plane",
-            "flyteadmin",
-            "union",
-            ADMIN_ROLE,
-            "FlyteAdmin (workflow admin service)",
-            "Generates presigned URLs for customer S3 buckets (does not directly read/write data)",
-            signs=True,
-        ),
-        ServiceAccount(
-            _COMPUTE,
-            "clustersync-system",
-            "union",
-            ADMIN_ROLE,
-            "ClusterResourceSync controller",
-            "No direct S3 access",
-        ),
-        ServiceAccount(
-            _COMPUTE,
-            "executor",
-            "union",
-            ADMIN_ROLE,
-            "Node Executor (TaskAction controller)",
-            "R/W to metadata bucket and fast-registration bucket for staging task inputs/outputs",
-            metadata=READ_WRITE,
-            fast_registration=READ_WRITE,
-        ),
-        ServiceAccount(
-            _COMPUTE,
-            "proxy-system",
-            "union",
-            ADMIN_ROLE,
-            "Proxy Service",
-            "Read-only access to metadata bucket for proxying presigned URL requests",
-            metadata=READ,
-        ),
-        ServiceAccount(
-            _COMPUTE,
-            "operator-system",
-            "union",
-            ADMIN_ROLE,
-            "Union Operator",
-            "R/W to metadata bucket for operator state and config",
-            metadata=READ_WRITE,
-        ),
-        ServiceAccount(
-            _COMPUTE,
-            "flytepropeller-system",
-            "union",
-            ADMIN_ROLE,
-            "FlytePropeller (workflow engine)",
-            "R/W to metadata bucket for workflow data (inputs, outputs, offloaded data)",
-            metadata=READ_WRITE,
-        ),
-        ServiceAccount(
-            _COMPUTE,
-            "flytepropeller-webhook-system",
-            "union",
-            ADMIN_ROLE,
-            "FlytePropeller Webhook",
-            "No direct S3 access (handles secrets injection only)",
-        ),
-        ServiceAccount(
-            _COMPUTE,
-            "clusterresource-template",
-            "Per-workspace namespace",
-            USER_ROLE,
-            "Task Pods (user workloads)",
-            "R/W to metadata bucket for task inputs/outputs, code bundles, artifacts",
-            metadata=READ_WRITE,
-        ),
+
+def _refusal(account: str, action: str, bucket: str) -> str:
+    """S3's words, without the key."""
+    role = iam_accounts()[account].role
+    return (
+        f"User: arn:aws:sts::000000000000:assumed-role/{role}/{account} is not authorized to "
+        f'perform: {action} on resource: "arn:aws:s3:::{bucket}" because no identity-based policy '
+        f"allows the {action} action"
     )
-}
-TASK_PODS = "clusterresource-template"

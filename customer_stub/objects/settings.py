@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from customer_stub.objects.iam import SERVICE_ACCOUNTS, Kind
+from policy.iam import Bucket, iam_accounts
 from tunnel.settings import SettingError, setting
 
 SECRET_BYTES = 1024
@@ -70,7 +70,7 @@ class ObjectsSettings:
         20.0, low=0.1, high=600.0, why="an upload that sends nothing for so long is RequestTimeout"
     )
 
-    def kind(self, bucket: str) -> Kind | None:
+    def kind(self, bucket: str) -> Bucket | None:
         """Return what a bucket is for, None if there is no such bucket."""
         if bucket == self.metadata_bucket:
             return "metadata"
@@ -91,8 +91,8 @@ class ObjectsSettings:
             raise SettingError("setting 'objects': the two buckets need different names")
         keys = [identity.access_key for identity in self.identities]
         for identity in self.identities:
-            if identity.name not in SERVICE_ACCOUNTS:
-                known = ", ".join(SERVICE_ACCOUNTS)
+            if identity.name not in iam_accounts():
+                known = ", ".join(iam_accounts())
                 raise SettingError(
                     f"setting 'objects.identities': '{identity.name}' is no service account of "
                     f"Appendix E; known: {known}"

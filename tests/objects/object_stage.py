@@ -15,17 +15,17 @@ from botocore.credentials import Credentials
 
 from customer_stub.objects.app import ObjectsApp
 from customer_stub.objects.aws_chunked import UNSIGNED_TRAILER
-from customer_stub.objects.iam import SERVICE_ACCOUNTS
 from customer_stub.objects.settings import Identity, ObjectsSettings
 from customer_stub.objects.store import ObjectStore
 from customer_stub.rows import DirectRows
 from planesplit.split.memory_http import AsgiTransport
+from policy.iam import iam_accounts
 from tunnel.journal import Journal
 
 META, FAST = "planesplit-metadata", "planesplit-fast-registration"
 REGION = "us-east-1"
 HOST = "http://objects.test"
-SECRETS = {name: f"secret-of-{name}" for name in SERVICE_ACCOUNTS}
+SECRETS = {name: f"secret-of-{name}" for name in iam_accounts()}
 
 
 def access_key(name: str) -> str:

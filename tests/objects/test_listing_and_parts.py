@@ -110,9 +110,11 @@ async def test_listings_that_are_refused(stage: Stage, query: str, expected: str
 async def test_buckets(stage: Stage) -> None:
     assert (await stage.header("HEAD", f"/{META}")).status_code == 200
     assert "us-east-1" in (await stage.header("GET", f"/{META}?location=")).text
-    for method in ("PUT", "DELETE", "POST"):
+    assert code(await stage.header("POST", f"/{META}")) == "MethodNotAllowed"
+    for method, action in (("PUT", "s3:CreateBucket"), ("DELETE", "s3:DeleteBucket")):
         answer = await stage.header(method, f"/{META}")
-        assert (answer.status_code, code(answer)) == (405, "MethodNotAllowed")
+        assert (answer.status_code, code(answer)) == (403, "AccessDenied")
+        assert action in answer.text
 
 
 async def begin(stage: Stage, **headers: str) -> str:
