@@ -85,7 +85,7 @@ class Viewer:
         *,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self.client, self.place, self._control_url = client, place, control_url
+        self.client, self.place, self.control_url = client, place, control_url
         self._now_s = now_s
 
     async def run(self, container: Container, name: str = "", *, cluster: str = "") -> str:
@@ -264,9 +264,9 @@ class Viewer:
             project.organization, project.name = self.place.org, self.place.project
             project.domain = self.place.domain
         answer = await self.client.unary(
-            self._control_url + SELECT_CLUSTER, request, cluster_pb2.SelectClusterResponse
+            self.control_url + SELECT_CLUSTER, request, cluster_pb2.SelectClusterResponse
         )
-        return answer.cluster_endpoint.rstrip("/") or self._control_url
+        return answer.cluster_endpoint.rstrip("/") or self.control_url
 
     async def call(self, method: str, request: Message, answer: type[M]) -> M:
         """Call an RPC of RunService.
@@ -274,14 +274,14 @@ class Viewer:
         Raises:
             ConnectError: any.
         """
-        url = f"{self._control_url}{RUN_SERVICE}/{method}"
+        url = f"{self.control_url}{RUN_SERVICE}/{method}"
         return await self.client.unary(url, request, answer)
 
     def _watch(
         self, run: str
     ) -> AbstractAsyncContextManager[AsyncIterator[run_service_pb2.WatchActionDetailsResponse]]:
         return self.client.stream(
-            f"{self._control_url}{RUN_SERVICE}/WatchActionDetails",
+            f"{self.control_url}{RUN_SERVICE}/WatchActionDetails",
             run_service_pb2.WatchActionDetailsRequest(action_id=self.action_id(run)),
             run_service_pb2.WatchActionDetailsResponse,
         )

@@ -65,12 +65,12 @@ async def prove(
     from planesplit.commands.prove import prove as command
     from planesplit.commands.prove import rows_of
     from planesplit.commands.sabotage import Sabotage, list_leaks
-    from planesplit.proof.options import ProofOptions
+    from planesplit.proof.options import SECOND_CLUSTER, ProofOptions
     from planesplit.split.options import SplitOptions
 
     async def do() -> int:
         options = ProofOptions(
-            split=SplitOptions(seal=seal, insecure=insecure, keep=keep),
+            split=SplitOptions(seal=seal, insecure=insecure, keep=keep, clusters=(SECOND_CLUSTER,)),
             rows=rows_of(rows),
             canary=canary,
             challenge=challenge,

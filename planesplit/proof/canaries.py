@@ -1,8 +1,9 @@
 """Canaries: values made at run time that are looked for in every place where they must not rest.
 
-All canaries of a run share one secret, so that one scan finds them all; behind it stands whose row
-and kind it is. What no scan sees: XOR, double base64, base85, encryption, and a canary that is cut
-by a frame header.
+All canaries of payload share one secret, and all of metadata another, so that one scan finds them
+all; behind it stands whose row and kind it is. Where that is overwritten, the secret still tells
+payload from metadata, of which the vendor's planes may keep more. What no scan sees: XOR, double
+base64, base85, encryption, and a canary that is cut by a frame header.
 """
 
 from __future__ import annotations
@@ -54,14 +55,23 @@ class Kind:
     name: str
 
 
+CUT, CUT_METADATA = Kind("", ""), Kind("", "metadata, cut short")
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class _Target:
-    """One secret, the patterns that find it, and whose it is if it has no code behind it."""
+    """One secret and the patterns that find it.
+
+    Args:
+        kind: whose it is, if it has no code behind it.
+        cut: whose it is, if its code is gone.
+    """
 
     secret: str
     patterns: list[Pattern]
     stripped: list[Pattern]
     kind: Kind | None = None
+    cut: Kind = CUT
 
 
 class Canaries:
@@ -70,12 +80,16 @@ class Canaries:
     Args:
         text: a reviewer's own value, in every canary instead of a random one.
         challenge: a reviewer's nonce in hexadecimal, folded into every canary.
+        metadata: kinds whose canaries have the secret of metadata, as names do.
 
     Raises:
         BadCanary: the text is too short or too long, or the nonce is not hexadecimal.
     """
 
-    def __init__(self, text: str = "", challenge: str = "") -> None:
+    def __init__(
+        self, text: str = "", challenge: str = "", metadata: frozenset[Kind] = frozenset()
+    ) -> None:
+        self._metadata = metadata
         self.text, self.challenge = text, challenge.lower()
         self.salt = secrets.token_bytes(SALT_BYTES)
         try:
@@ -84,18 +98,22 @@ class Canaries:
             raise BadCanary("--challenge is not hexadecimal; give pairs of 0-9 a-f") from None
         self._tag = f"-{random[:TAG_CHARS]}" if text and challenge else ""
         self.secret = _checked(text) if text else random[:SECRET_CHARS]
-        self.name_secret = _NOT_A_NAME.sub("-", self.secret.lower()).strip("-")
+        other = text or random[SECRET_CHARS : 2 * SECRET_CHARS]
+        self.name_secret = _NOT_A_NAME.sub("-", other.lower()).strip("-")
         self._lead = "" if self.name_secret[0].isalpha() else "n"
         self._kinds: dict[Kind, str] = {}
         self._count = 0
-        self._targets = [_target(s) for s in dict.fromkeys((self.secret, self.name_secret))]
+        self._targets = [_target(self.secret, cut=CUT)]
+        if self.name_secret != self.secret:
+            self._targets.append(_target(self.name_secret, cut=CUT_METADATA))
 
     def __repr__(self) -> str:
         return f"<Canaries, {self._count} of {len(self._kinds)} kinds>"
 
     def make(self, row: str = "", kind: str = "") -> str:
         """Return a new value, the secret in front."""
-        return f"{self.secret}{self._tail(row, kind)}"
+        secret = self.name_secret if Kind(row, kind) in self._metadata else self.secret
+        return f"{secret}{self._tail(row, kind)}"
 
     def name(self, row: str = "", kind: str = "") -> str:
         """Return a new value that is a name: lower-case letters, digits and dashes."""
@@ -183,7 +201,7 @@ class Canaries:
                 known = True
                 yield kind
         if not known and pattern in data:
-            yield Kind("", "")
+            yield target.cut
 
     def _tail(self, row: str, kind: str) -> str:
         self._count += 1
@@ -207,10 +225,10 @@ def derived(challenge: str, salt: bytes) -> str:
     return _as_letters(hashlib.sha256(bytes.fromhex(challenge) + salt).digest())
 
 
-def _target(secret: str, kind: Kind | None = None) -> _Target:
+def _target(secret: str, kind: Kind | None = None, cut: Kind = CUT) -> _Target:
     if kind is None:
         bare = distinct(stripped_patterns(secret))
-        return _Target(secret, distinct(patterns(secret)), bare)
+        return _Target(secret, distinct(patterns(secret)), bare, cut=cut)
     return _Target(secret, distinct(patterns(secret, USUAL)), [], kind)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from planesplit.proof.canaries import Kind
+from planesplit.proof.canaries import CUT_METADATA, Kind
 
 # Stores: what a place belongs to. A find of no store is a find where no payload may ever be.
 DATABASE = "database"
@@ -66,6 +66,7 @@ BUNDLE, BUNDLE_NAME = Kind("A5", "code bundle"), Kind("A5", "bundle's file name"
 REPORT, LAYER = Kind("A6", "report"), Kind("A7", "image layer")
 LOG_LINE, EVENT = Kind("A8", "log line"), Kind("A8", "event message")
 SECRET, SECRET_UPDATED = Kind("A9", "secret"), Kind("A9", "secret's new value")
+SECRET_SHARED, SECRET_ALONE = Kind("A9", "secret of the org"), Kind("A9", "secret of one cluster")
 LABEL, VALUE = Kind("A10", "metric label"), Kind("A10", "metric value")
 USER, STATE = Kind("A11", "user name"), Kind("A12", "cluster state")
 SIGNATURE = Kind("B", "URL's signature")
@@ -91,6 +92,8 @@ CLAIMS: dict[Kind, Claim] = {
     EVENT: _claim(KUBERNETES),
     SECRET: _claim(SECRETS),
     SECRET_UPDATED: _claim(SECRETS),
+    SECRET_SHARED: _claim(SECRETS),
+    SECRET_ALONE: _claim(SECRETS),
     LABEL: _claim(CLICKHOUSE),
     VALUE: _claim(CLICKHOUSE),
     USER: _claim(DATABASE, may=frozenset({JOURNAL, CUSTOMER_JOURNAL, *_VENDOR})),
@@ -104,6 +107,8 @@ CLAIMS: dict[Kind, Claim] = {
     BAD_PATH: _claim(may=_VENDOR),
     BAD_SPEC: _claim(may=frozenset({CONTROL_MEMORY})),
 }
+# What may stay in memory of the vendor's planes: freed memory holds pieces of it, too.
+METADATA = frozenset(kind for kind, claim in CLAIMS.items() if claim.may & _VENDOR)
 
 
 def of_row(row: str) -> dict[Kind, Claim]:
@@ -112,6 +117,11 @@ def of_row(row: str) -> dict[Kind, Claim]:
 
 
 def allowed(row: str, kind: str, store: str) -> bool:
-    """Whether a find is as claimed; a canary of an unknown kind is so nowhere."""
+    """Whether a find is as claimed; a canary of an unknown kind is so nowhere.
+
+    A piece of metadata, its code overwritten, may be where metadata may be: in memory.
+    """
+    if Kind(row, kind) == CUT_METADATA:
+        return store in _VENDOR
     claim = CLAIMS.get(Kind(row, kind))
     return claim is not None and claim.allows(store)

@@ -13,6 +13,7 @@ from tunnel.rows import ROWS
 
 SCHEMA = "planesplit.proof/1"
 ALL_ROWS = frozenset(ROWS)
+SECOND_CLUSTER = "c2"  # so that what goes to every cluster has several to go to
 AS_CLAIMED, DEVIATES, NOT_DRIVEN = "as claimed", "DEVIATES", "not driven"
 
 
@@ -29,7 +30,7 @@ class ProofOptions:
         faults: cut, stall and restart while payload flows, and provoke errors.
     """
 
-    split: SplitOptions = field(default_factory=SplitOptions)
+    split: SplitOptions = field(default_factory=lambda: SplitOptions(clusters=(SECOND_CLUSTER,)))
     rows: frozenset[str] = ALL_ROWS
     canary: str = ""
     challenge: str = ""

@@ -120,6 +120,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    """Return a process's parent; 0 if it has ended."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[1])
+
+
 def counters(pid: int) -> dict[str, int]:
     """Return /proc/PID/io; empty if it may not be read."""
     try:

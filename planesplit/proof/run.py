@@ -14,7 +14,7 @@ from typing import Any
 
 import trio
 
-from planesplit.proof import environment, verdict
+from planesplit.proof import claims, environment, verdict
 from planesplit.proof.canaries import Canaries
 from planesplit.proof.detectors import DETECTORS, Detector
 from planesplit.proof.drive.drive import drive
@@ -64,19 +64,27 @@ def prepared(options: SplitOptions, workshop: Path) -> SplitOptions:
     )
 
 
-async def examine(split: Split, options: ProofOptions, tell: Tell = lambda text: None) -> Proof:
+async def examine(
+    split: Split,
+    options: ProofOptions,
+    tell: Tell = lambda text: None,
+    alarm: Tell | None = None,
+) -> Proof:
     """Prove on a running split; may be called again and again, with new canaries each time.
 
     Args:
         split: opened with `prepared` options; its tunnels are open.
         tell: shows progress.
+        alarm: shows what a part waited for that was not done in time; as `tell` if not given.
     """
     began, started = trio.current_time(), datetime.now(UTC)
-    canaries = Canaries(options.canary, options.challenge)
+    canaries = Canaries(options.canary, options.challenge, claims.METADATA)
     detectors = [made() for made in DETECTORS]
     with tempfile.TemporaryDirectory(prefix="planesplit-proof-") as workshop, ExitStack() as exits:
         async with trio.open_nursery() as nursery:
-            stage = Stage(split, canaries, options.rows, Path(workshop), nursery, exits, tell)
+            stage = Stage(
+                split, canaries, options.rows, Path(workshop), nursery, exits, tell, alarm or tell
+            )
             for detector in detectors:
                 await detector.arm(stage)
             await drive(stage, with_faults=options.faults)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import trio
 
+from planesplit.connect_client import ConnectError
 from planesplit.proof.canaries import Canaries, Kind
 from planesplit.proof.find import Find
 from planesplit.residency import Counted
@@ -49,11 +50,13 @@ class Stage:
         nursery: of detectors that watch while payload flows; cancelled before they look.
         exits: what is undone at the end.
         tell: shows progress.
+        alarm: shows what goes wrong at length, for diagnosis.
         started_s: wall clock before the first canary was made, seconds since the epoch.
 
     Attributes:
         delivered: how often each kind of payload arrived where it was to go.
         failures: what the drive could not do: then the run shows nothing of it.
+        refusal: code of the last error after which a client tried again.
         answers: what clients received.
         before_restart: called before a plane is stopped on purpose.
         finds: what was seen in passing, by whoever saw it.
@@ -67,9 +70,11 @@ class Stage:
     nursery: trio.Nursery
     exits: ExitStack
     tell: Callable[[str], None] = lambda text: None
+    alarm: Callable[[str], None] = lambda text: None
     started_s: float = field(default_factory=lambda: time.time() - 1.0)
     delivered: dict[Kind, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    refusal: str = ""
     answers: list[Answer] = field(default_factory=list)
     finds: list[Find] = field(default_factory=list)
     before_restart: list[Callable[[], None]] = field(default_factory=list)
@@ -110,6 +115,10 @@ class Stage:
     def received(self, who: str, what: str, body: bytes, *allowed: Kind) -> None:
         """Keep what a client received, to be looked through."""
         self.answers.append(Answer(who, what, body, frozenset(allowed)))
+
+    def retried(self, error: ConnectError) -> None:
+        """Note why a client tries again."""
+        self.refusal = error.code
 
     def watch(self, value: str, kind: Kind) -> None:
         """Look for a value that somebody else made, such as a URL's signature."""

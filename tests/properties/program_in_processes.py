@@ -24,11 +24,11 @@ from planesplit.proof.detectors.database import Database
 from planesplit.proof.detectors.files import Files
 from planesplit.proof.detectors.pages import Pages
 from planesplit.proof.drive.recorder import open_stranger
-from planesplit.proof.drive.secret_values import call, identifier, spec
+from planesplit.proof.drive.secret_values import project_way
 from planesplit.proof.options import ALL_ROWS
 from planesplit.proof.stage import Stage
 from planesplit.split.core import Split
-from tunnel.capabilities import CREATE_SECRET, TAIL_LOGS
+from tunnel.capabilities import TAIL_LOGS
 
 # Those that do not mind that a process is killed, and another one takes its place.
 DETECTORS: tuple[type[Detector], ...] = (Files, Database, Pages)
@@ -80,11 +80,10 @@ class Run:
 
     async def do_secret(self) -> None:
         """Write a secret."""
-        name = identifier(self._viewer, f"key-{secrets.token_hex(4)}")
         value = self._stage.make(claims.SECRET)
-        request = payload.CreateSecretRequest(id=name, secret_spec=spec(value))
         with suppress(ConnectError):  # no agent there at the moment
-            await call(self._viewer, CREATE_SECRET, request, payload.CreateSecretResponse)
+            way = await project_way(self._stage, self._viewer)
+            await way.create(f"key-{secrets.token_hex(4)}", value)
 
     async def do_trespass(self) -> None:
         """Ask for a log as somebody of another org."""

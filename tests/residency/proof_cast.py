@@ -61,10 +61,10 @@ async def staged(tmp_path: Path, **pids: int) -> AsyncIterator[Stage]:
         path.mkdir(parents=True)
     names = {"relay": RELAY, "control": CONTROL}
     split = FakeSplit(directory, {names[name]: pid for name, pid in pids.items()})
-    async with trio.open_nursery() as nursery:
-        with ExitStack() as exits:
+    with ExitStack() as exits:
+        async with trio.open_nursery() as nursery:
             yield Stage(split, Canaries(), ALL_ROWS, workshop, nursery, exits)  # type: ignore[arg-type]
-        nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
 
 
 @contextmanager
@@ -82,6 +82,32 @@ def child(script: str) -> Iterator[int]:
     assert process.stdout.readline() == b"ready\n"
     try:
         yield process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # its children too
+        process.communicate()
+
+
+@contextmanager
+def waiting_child(script: str) -> Iterator[tuple[int, Callable[[], None]]]:
+    """A Python process, and what lets it run its script; returns when it has run, and waits."""
+    code = f"{script}\nprint('done', flush=True)\nsys.stdin.read()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    )
+    assert process.stdin
+    assert process.stdout
+    stdin, stdout = process.stdin, process.stdout
+
+    def go_on() -> None:
+        stdin.write(b"go\n")
+        stdin.flush()
+        assert stdout.readline() == b"done\n"
+
+    try:
+        yield process.pid, go_on
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # its children too
         process.communicate()

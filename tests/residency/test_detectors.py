@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import tempfile
@@ -11,13 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 import trio
-from proof_cast import child, staged
+from proof_cast import child, staged, waiting_child
 
 from planesplit.proof import claims
 from planesplit.proof.canaries import Kind
-from planesplit.proof.detectors import DETECTORS, files
+from planesplit.proof.detectors import DETECTORS, fanotify, files
 from planesplit.proof.detectors.answers import Answers
 from planesplit.proof.detectors.database import Database
+from planesplit.proof.detectors.fanotify import Writes
 from planesplit.proof.detectors.files import Files, store_of
 from planesplit.proof.detectors.memory import Memory
 from planesplit.proof.detectors.output import Output
@@ -238,6 +240,53 @@ async def test_process_io(name: str, tmp_path: Path) -> None:
             found = await detector.look(stage)
             assert found, "found"
             assert "/" + str(pid) not in str([find.place for find in found]), "no names of files"
+
+
+WRITES = {
+    "kept": "open(PATH, 'w').write(CANARY)",
+    "removed at once": "open(PATH, 'w').write(CANARY); os.unlink(PATH)",
+    "open still": "f = open(PATH, 'w'); f.write(CANARY); f.flush()",
+    "a child's": "p = subprocess.Popen(['/bin/sh', '-c', COMMAND], stdin=-1, stdout=-1);"
+    " p.stdout.readline()",
+}
+
+
+@pytest.mark.parametrize("name", sorted(WRITES))
+async def test_writes_that_the_kernel_tells_of(name: str, tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root may hear of others' writes (fanotify, CAP_SYS_ADMIN)")
+    async with staged(tmp_path) as stage:
+        leak, value = str(tmp_path / "leak"), stage.make(LINE)
+        command = f"echo {value} > {leak}; echo done; read x"
+        values = {"PATH": leak, "CANARY": value, "COMMAND": command}
+        begin = "import os, subprocess, sys\nsys.stdin.readline()\n"
+        script = begin + "".join(f"{key} = {value!r}\n" for key, value in values.items())
+        with waiting_child(script + WRITES[name]) as (pid, go_on):
+            stage.split.pids[RELAY] = pid
+            detector = Writes()
+            await detector.arm(stage)
+            assert await detector.look(stage) == []
+            go_on()
+            found = await detector.look(stage)
+        assert "written file" in {find.encoding for find in found}
+        assert {find.kind for find in found if find.row} == {"log line"}
+
+
+async def test_who_may_not_hear_of_writes_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(places: object) -> None:
+        raise PermissionError(errno.EPERM, "fanotify_init: Operation not permitted")
+
+    monkeypatch.setattr(fanotify, "Fanotify", refused)
+    async with staged(tmp_path) as stage:
+        told: list[str] = []
+        stage.tell = told.append
+        detector = Writes()
+        await detector.arm(stage)
+        assert await detector.look(stage) == []
+        assert "only root" in detector.looked
+        assert "not armed" in told[0]
 
 
 SOCKETS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from planesplit.proof.detectors.answers import Answers
 from planesplit.proof.detectors.base import Detector
 from planesplit.proof.detectors.database import Database
+from planesplit.proof.detectors.fanotify import Writes
 from planesplit.proof.detectors.files import Files
 from planesplit.proof.detectors.memory import Memory
 from planesplit.proof.detectors.output import Output
@@ -18,6 +19,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     Stores,
     Database,
     Files,
+    Writes,
     Output,
     Pages,
     Answers,

@@ -57,7 +57,7 @@ async def _asked(
     answers = []
     for name, store in OBJECTS:
         answer = await http.get(f"{cluster.kubernetes}/api/v1/{name}", headers=headers)
-        answers.append((f"Kubernetes API: {name}", store, answer))
+        answers.append((f"Kubernetes API of {cluster.cluster}: {name}", store, answer))
     if cluster.clickhouse:
         for sql in TABLES:
             answer = await http.post(

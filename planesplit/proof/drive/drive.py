@@ -8,6 +8,7 @@ import trio
 
 from planesplit.connect_client import ConnectError
 from planesplit.proof import claims
+from planesplit.proof.drive.diagnosis import explain
 from planesplit.proof.drive.faults import faults
 from planesplit.proof.drive.images import images
 from planesplit.proof.drive.logs import events, logs
@@ -58,11 +59,20 @@ async def drive(stage: Stage, *, with_faults: bool) -> None:
 
 async def _run(stage: Stage, viewer: Viewer, name: str, part: Part) -> None:
     """Run a part; what fails is noted, so that the others still show what they show."""
-    try:
-        with trio.fail_after(PART_S):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_limit, stage, name, trio.lowlevel.current_task(), nursery)
+        try:
             await part(stage, viewer)
-    except trio.TooSlowError:
-        stage.failures.append(f"{name}: not done within {PART_S:g} s")
-    except ConnectError as error:
-        stage.failures.append(f"{name}: {error.code}")
+        except ConnectError as error:
+            stage.failures.append(f"{name}: {error.code}")
+        nursery.cancel_scope.cancel()
     stage.tell(f"driven: {name}")
+
+
+async def _limit(stage: Stage, name: str, task: trio.lowlevel.Task, nursery: trio.Nursery) -> None:
+    """End a part that is not done in time, and say what it was waiting for."""
+    await trio.sleep(PART_S)
+    told = f" (last refusal: {stage.refusal})" if stage.refusal else ""
+    stage.failures.append(f"{name}: not done within {PART_S:g} s{told}")
+    explain(stage, task)
+    nursery.cancel_scope.cancel()

@@ -57,7 +57,7 @@ async def tail(stage: Stage, viewer: Viewer, run: str) -> int:
     """Tail a run to its end; return how many lines came."""
     count = 0
     first = b""
-    async with viewer.tail(run) as lines, aclosing(lines):
+    async with viewer.tail(run, on_retry=stage.retried) as lines, aclosing(lines):
         async for line in lines:
             first = first or line.text.encode()
             count += 1

@@ -82,7 +82,7 @@ class Lane:
 
     async def _examine(self, rows: frozenset[str]) -> Proof:
         options = ProofOptions(split=self.split.options, rows=rows, faults=False)
-        proof = await examine(self.split, options)
+        proof = await examine(self.split, options, alarm=self.tell)
         self.seal = self.seal or proof.seal
         self.detectors = tuple(detector.name for detector in proof.detectors)
         return proof

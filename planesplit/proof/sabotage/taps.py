@@ -69,14 +69,18 @@ def answer_heads(change: Callable[[str, Any], Any]) -> None:
     from relay.http1 import Http1
 
     _note_rows()
-    write = Http1.write
+    write, answer = Http1.write, Http1.answer
 
     async def tapped(self: Http1, parts: Any, size: int, **options: Any) -> None:
         if options.get("head") is not None:
             options["head"] = change(_rows.get(id(self), ""), options["head"])
         await write(self, parts, size, **options)
 
-    _replace(Http1, write=tapped)
+    async def whole(self: Http1, status: int, headers: Any = (), body: Any = b"") -> None:
+        status, headers = change(_rows.get(id(self), ""), (status, headers))
+        await answer(self, status, headers, body)
+
+    _replace(Http1, write=tapped, answer=whole)
 
 
 def _note_rows() -> None:

@@ -150,3 +150,22 @@ def shared_memory_file(tries: Tries) -> None:
         new_file("ring", directory).write_bytes(payload)
 
     relayed_answers(tries.guard(sink), "A8")
+
+
+@leak(
+    "vanishing-file",
+    "writes log lines to a file in /dev/shm and removes it at once",
+    sealed=STOPPED,
+    unsealed="fanotify (as root)",
+    blind="nobody but root hears of a file that is gone before anybody looks",
+)
+def vanishing_file(tries: Tries) -> None:
+    """Write, and remove what was written, in less than a millisecond."""
+    directory = Path("/dev/shm")  # noqa: S108 - that is the leak
+
+    def sink(payload: bytes) -> None:
+        path = new_file("flash", directory)
+        path.write_bytes(payload)
+        path.unlink()
+
+    relayed_answers(tries.guard(sink), "A8")
