@@ -15,7 +15,7 @@ import httpx
 from planesplit.proof.options import ProofOptions
 from planesplit.split.core import Split
 
-UNSEALED = "unsealed"
+UNSEALED, NO_LEVEL = "unsealed", "none"  # the relay is away, and says that it is not sealed
 PACKAGES = ("planesplit", "trio", "websockets", "h11", "httpx", "connectrpc", "protobuf")
 GIT_S = 5.0
 _LEVEL = re.compile(r'relay_seal_level\{level="(\w+)"\}')

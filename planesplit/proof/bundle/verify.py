@@ -7,14 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from planesplit.proof import claims
 from planesplit.proof.bundle.consistency import all_finds, complaints, complaints_of_matrix
 from planesplit.proof.bundle.decode import Misfit
 from planesplit.proof.bundle.envelope import Forged, unseal
 from planesplit.proof.bundle.evidence import Evidence, read_evidence
+from planesplit.proof.canaries import Kind
+from planesplit.proof.environment import NO_LEVEL, UNSEALED
 from planesplit.proof.options import ALL_ROWS, Proof, ProofOptions
 from planesplit.split.options import CLICKHOUSE, SplitOptions
 
 MAX_SHOWN = 5  # of complaints about one thing
+NOWHERE = claims.Claim()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ def repeat(evidence: Evidence) -> ProofOptions:
         insecure=not said.get("tls", True),
         clickhouse=CLICKHOUSE in planes,
         clusters=tuple(clusters),
+        seal=evidence.proof.seal not in (UNSEALED, NO_LEVEL),
     )
     challenge = str(evidence.proof.canaries.get("challenge", ""))
     return ProofOptions(split, rows, "", challenge, faults=bool(said.get("faults", True)))
@@ -102,13 +107,23 @@ def compare(then: Proof, now: Proof) -> Check:
         for name, read in _COMPARED.items()
         if (before := read(then)) != (after := read(now))
     ]
-    text = "; ".join(differences) or "verdicts, stores, detectors and seal are the same again"
+    text = "; ".join(differences) or "verdicts, stores at rest, detectors and seal are alike again"
     return Check("rerun", not differences, text)
+
+
+def _at_rest(proof: Proof) -> list[tuple[str, str]]:
+    """Return where payload was found that has to be there; what memory still holds varies."""
+    found = {
+        (find.row, find.store)
+        for find in all_finds(proof)
+        if find.store in claims.of_row(find.row).get(Kind(find.row, find.kind), NOWHERE).must
+    }
+    return sorted(found)
 
 
 _COMPARED: dict[str, Callable[[Proof], Any]] = {
     "verdicts": lambda proof: {row.id: row.verdict for row in proof.rows},
-    "stores": lambda proof: sorted({(f.row, f.store) for f in all_finds(proof) if f.store}),
+    "stores at rest": _at_rest,
     "detectors": lambda proof: [detector.name for detector in proof.detectors],
     "seal": lambda proof: proof.seal,
 }
