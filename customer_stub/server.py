@@ -1,7 +1,7 @@
-"""Serves an ASGI application over HTTP/1.1, with TLS unless insecure, without a guard.
+"""Serves an ASGI application over HTTP/1.1, with TLS unless insecure, behind the store's guard.
 
-The customer's infrastructure takes any method and bodies of any size; what one connection does
-wrong ends that connection only.
+The customer's infrastructure takes any method and bodies of any size, but no request that two
+parsers could read differently; what one connection does wrong ends that connection only.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Endpoint:
         journal = journal or Journal("customer")
         self.listener.listen(BACKLOG)
         listener = trio.SocketListener(trio.socket.from_stdlib_socket(self.listener))
-        server = HttpServer(http_only(app), self.limits, self.context, journal, guarded=False)
+        server = HttpServer(http_only(app), self.limits, self.context, journal, store=True)
         await server.serve(listener, trio.Event(), task_status=task_status)
 
 

@@ -106,6 +106,13 @@ class Relay:
         """
         with trio.move_on_after(self.settings.handshake_s):
             await self._core.policy.known.wait()
+        await self.turn()
+
+    async def turn(self) -> None:
+        """Wait for a turn of the loop that nobody else has: what is costly is done one at a time.
+
+        A hundred TLS handshakes in one turn would keep every tail waiting for 100 ms.
+        """
         async with self._turn:
             await trio.lowlevel.checkpoint()
 

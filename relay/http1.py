@@ -28,6 +28,7 @@ from relay.settings import RelaySettings
 from tunnel.errors import HandshakeFailed
 from tunnel.exchange import Headers
 from tunnel.gather import send_now, send_rest, skip
+from tunnel.http.patience import Patience
 from tunnel.intake import can_read_now, read_at_once, read_into, shared, socket_of
 from tunnel.payload import Buffer
 from tunnel.wipe import Owned, joined, wipe, wipe_all
@@ -55,8 +56,8 @@ class Http1:
     """
 
     __slots__ = (
-        "_buffer", "_chunked", "_common", "_expects_continue", "_left", "_settings", "_stream",
-        "_unsent", "close", "finished", "started", "torn", "written_at",
+        "_buffer", "_chunked", "_common", "_expects_continue", "_left", "_patience", "_settings",
+        "_stream", "_unsent", "close", "finished", "started", "torn", "written_at",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class Http1:
         self._left: int | None = -1
         self._chunked = False
         self._expects_continue = False
+        self._patience = Patience(settings.body_idle_s, settings.body_rate_bytes_s)
         self.close = False
         self.started = self.finished = self.torn = False
         self.written_at = trio.current_time()
@@ -88,6 +90,7 @@ class Http1:
                 await self._fill()
         if not self._buffer:
             return None
+        await trio.lowlevel.checkpoint()  # a read may hold thousands of requests
         self.started = self.finished = False  # a head that is refused has no answer yet
         with trio.move_on_after(self._settings.handshake_s):
             self._left = -1
@@ -112,10 +115,13 @@ class Http1:
         if self._expects_continue and not self._buffer:
             self._expects_continue = False
             await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-        with trio.move_on_after(self._settings.body_idle_s):
+        with self._patience.scope():
             if self._left is None:
+                await trio.lowlevel.checkpoint()  # a read may hold thousands of chunks
                 await self._begin_chunk()
-            return await self._piece() if self._left else Owned()
+            piece = await self._piece() if self._left else Owned()
+            self._patience.got(len(piece))
+            return piece
         raise BadRequest(408, Reason.SLOW, "the request body took too long")
 
     async def whole_body(self, limit_bytes: int) -> Owned:
@@ -251,6 +257,7 @@ class Http1:
     def _begin(self, request: Request) -> None:
         self._left, self._chunked = request.length, request.length is None
         self._expects_continue = request.expects_continue
+        self._patience.renew()
         self.close = self.close or request.close
         self.started = self.finished = self.torn = False
         self.written_at = trio.current_time()
@@ -284,9 +291,10 @@ class Http1:
             raise trio.BrokenResourceError("the peer has left")
 
     async def _head(self) -> Owned:
-        limit = self._settings.max_head_bytes
+        limit, seen = self._settings.max_head_bytes, 0
         while (end := self._buffer.find(END_OF_HEAD, limit)) < 0:
-            check_start(self._buffer.view)
+            check_start(self._buffer.view, seen)
+            seen = len(self._buffer)
             if len(self._buffer) >= limit:
                 raise BadRequest(
                     431, Reason.HEAD_TOO_LARGE, f"at most {limit} bytes of head are accepted"

@@ -63,15 +63,19 @@ class Request:
         return next((v for n, v in self.headers if n == name), default)
 
 
-def check_start(data: Buffer) -> None:
+def check_start(data: Buffer, seen: int = 0) -> None:
     """Refuse early what cannot become a head, so that garbage needn't wait for a deadline.
+
+    Args:
+        data: what has arrived.
+        seen: bytes of it that were looked at before; a head that drips is not read again and again.
 
     Raises:
         BadRequest: another protocol, or a line break that is not CRLF.
     """
     if data and not 0x41 <= data[0] <= 0x5A:
         raise BadRequest(400, Reason.MALFORMED, "this is not an HTTP/1.1 request")
-    if _LONE_BREAK.search(data):
+    if _LONE_BREAK.search(data, max(0, seen - 1)):
         raise BadRequest(400, Reason.SMUGGLING, "lines end in CRLF only")
 
 

@@ -26,6 +26,7 @@ class Reason(enum.StrEnum):
     SLOW = "slow"
     BODY_TOO_LARGE = "body_too_large"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    TOO_MANY_OF_PEER = "too_many_connections_of_peer"
     TLS = "tls"
     NOT_FOUND = "not_found"
     METHOD = "method"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import resource
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv6Address, ip_address
 from ssl import SSLContext
 
 import trio
@@ -20,9 +22,11 @@ from tunnel.errors import TunnelError
 from tunnel.handover import hand_over_memory
 from tunnel.process import announce, until_signalled
 from tunnel.settings import SettingError
-from tunnel.tls import server_context, start_tls
+from tunnel.tls import TlsStream, server_context
 
 BACKLOG = 1_024  # a whole fleet of viewers reconnects at once when a relay was replaced
+
+HOST_BITS = 64  # of an IPv6 address, which one subscriber chooses as he likes
 
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
 
@@ -54,14 +58,17 @@ class Door:
     ) -> None:
         self._relay, self._serve, self._context, self._ready = relay, serve, context, ready
         self._open = 0
+        self._of_peer: Counter[str] = Counter()
 
     async def enter(self, stream: trio.abc.Stream) -> None:
         """Serve one accepted connection; never raises."""
-        if self._open >= self._relay.settings.max_connections:
-            self._relay.metrics.reject(Reason.TOO_MANY_CONNECTIONS)
+        peer = _peer(stream)
+        reason = self._full(peer)
+        if reason is not None:
+            self._relay.metrics.reject(reason)
             await trio.aclose_forcefully(stream)
             return
-        self._open += 1
+        self._count(peer, 1)
         try:
             await self._ready()
             secured = await self._secure(stream)
@@ -70,19 +77,48 @@ class Door:
         except Exception as error:
             self._relay.report(error)
         finally:
-            self._open -= 1
+            self._count(peer, -1)
             await trio.aclose_forcefully(stream)
+
+    def _full(self, peer: str) -> Reason | None:
+        limits = self._relay.settings
+        if self._open >= limits.max_connections:
+            return Reason.TOO_MANY_CONNECTIONS
+        if self._of_peer[peer] >= limits.max_connections_per_peer and peer:
+            return Reason.TOO_MANY_OF_PEER
+        return None
+
+    def _count(self, peer: str, change: int) -> None:
+        self._open += change
+        self._of_peer[peer] += change
+        if not self._of_peer[peer]:
+            del self._of_peer[peer]
 
     async def _secure(self, stream: trio.abc.Stream) -> trio.abc.Stream | None:
         if self._context is None:
             return stream
         try:
             with trio.move_on_after(self._relay.settings.handshake_s):
-                return await start_tls(stream, self._context, server_side=True)
+                tls = TlsStream(stream, self._context, server_side=True)
+                await tls.handshake(self._relay.turn)
+                return tls
         except TunnelError:
             pass
         self._relay.metrics.reject(Reason.TLS)
         return None
+
+
+def _peer(stream: trio.abc.Stream) -> str:
+    """Whose connection it is: an IPv4 address, or an IPv6 network of 64 bits; empty if unknown."""
+    if not isinstance(stream, trio.SocketStream):
+        return ""
+    try:
+        address = ip_address(stream.socket.getpeername()[0].partition("%")[0])
+    except (OSError, ValueError):
+        return ""  # it has left already
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(IPv6Address(int(address) >> HOST_BITS << HOST_BITS))
+    return str(address)
 
 
 async def run(config: RelayConfig) -> None:

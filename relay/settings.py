@@ -29,7 +29,10 @@ class RelaySettings:
         64, low=8, high=256, why="headers of a request; real clients send about ten"
     )
     body_idle_s: float = setting(
-        30.0, low=0.1, high=600.0, why="silence inside a request's body; bounds a slow upload"
+        30.0, low=0.1, high=600.0, why="patience with a request's body that does not move"
+    )
+    body_rate_bytes_s: int = setting(
+        1_024, low=1, high=1_048_576, why="slowest sender: so many bytes give a second back to it"
     )
     replay_bytes: int = setting(
         16_384,
@@ -108,6 +111,12 @@ class RelaySettings:
     )
     max_connections: int = setting(
         4_096, low=1, high=65_536, why="connections on one listener; each costs about 20 KiB"
+    )
+    max_connections_per_peer: int = setting(
+        2_048,
+        low=1,
+        high=65_536,
+        why="of one address on one listener; a load balancer's or an office's is shared by many",
     )
     max_exchanges: int = setting(
         2_048, low=1, high=65_536, why="viewer and control exchanges under way; each holds a window"

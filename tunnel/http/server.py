@@ -20,7 +20,8 @@ from anycorn.tcp_server import TCPServer
 from anycorn.worker_context import WorkerContext
 
 from tunnel.errors import HandshakeFailed
-from tunnel.http.guard import MAX_BODY_BYTES, HttpGuard
+from tunnel.http.guard import MAX_BODY_BYTES, STORE, Dialect, HttpGuard
+from tunnel.http.patience import Patience
 from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
@@ -48,8 +49,9 @@ class HttpServer:
         limits: bounds of connections and times.
         context: TLS context, or None for plain HTTP.
         body_max_bytes: largest body of a request, as it is sent.
-        guarded: False for an application that takes any method and any body, and watches for
-            clients that leave itself; `request_s` and `body_max_bytes` then bound nothing.
+        store: for an application that takes any method and any body, and watches for clients that
+            leave itself; `request_s` and `body_max_bytes` then bound nothing, but a body that does
+            not move is cut off all the same.
     """
 
     def __init__(
@@ -60,10 +62,10 @@ class HttpServer:
         journal: Journal,
         body_max_bytes: int = MAX_BODY_BYTES,
         *,
-        guarded: bool = True,
+        store: bool = False,
     ) -> None:
-        self._body_max_bytes = body_max_bytes if guarded else None
-        served = cancel_when_left(app, limits.request_s) if guarded else app
+        self._dialect = STORE if store else Dialect(max_body_bytes=body_max_bytes)
+        served = app if store else cancel_when_left(app, limits.request_s)
         self._app = ASGIWrapper(served)  # type: ignore[arg-type]
         self._limits, self._context, self._journal = limits, context, journal
         self._config = Config()
@@ -111,10 +113,9 @@ class HttpServer:
                 await trio.aclose_forcefully(stream)
 
     async def _serve_stream(self, stream: trio.abc.Stream, local: bool) -> None:
-        most = self._body_max_bytes
-        guard = None if most is None else HttpGuard(max_body_bytes=most)
+        guard = HttpGuard(self._dialect)
         with trio.CancelScope() as connection:
-            guarded: Any = GuardedStream(stream, guard, self._limits.send_s, connection, local)
+            guarded: Any = GuardedStream(stream, guard, self._limits, connection, local)
             await _Connection(self._app, self._config, self._worker, {}, guarded).run()
 
     async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream:
@@ -134,8 +135,8 @@ class GuardedStream:
     """What anycorn uses of an anyio stream, over a trio stream and behind a guard.
 
     Args:
-        guard: sees every byte first; None lets everything pass.
-        send_s: time for one send.
+        guard: sees every byte first.
+        limits: `send_s` is the time for one send, `body_idle_s` a slow sender's patience.
         connection: cancelled when a send fails.
         local: whether the client is on loopback.
     """
@@ -143,33 +144,46 @@ class GuardedStream:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        guard: HttpGuard | None,
-        send_s: float,
+        guard: HttpGuard,
+        limits: HttpLimits,
         connection: trio.CancelScope,
         local: bool,
     ) -> None:
-        self._stream, self._guard, self._send_s = stream, guard, send_s
+        self._stream, self._guard, self._send_s = stream, guard, limits.send_s
         self._connection, self._local = connection, local
+        self._patience = Patience(limits.body_idle_s, limits.body_rate_bytes_s)
 
     async def receive(self, max_bytes: int) -> bytes:
         """Return the next clean bytes; after a refusal, poison and then the end."""
-        while self._guard is None or not self._guard.refused:
-            try:
-                data = await self._stream.receive_some(max_bytes)
-            except trio.BrokenResourceError:
-                raise anyio.BrokenResourceError from None
-            except trio.ClosedResourceError:
-                raise anyio.ClosedResourceError from None
+        while not self._guard.refused:
+            data = await self._receive(max_bytes)
             if not data:
                 break
-            if self._guard is None:
-                return bytes(data)
-            clean = self._guard.feed(bytes(data))
+            clean = self._guard.feed(data)
             if self._guard.refused:
                 return clean + _POISON
             if clean:
                 return clean
         raise anyio.EndOfStream
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        """Return what comes next; nothing when the client has left, or sends a body too slowly."""
+        if not self._guard.in_body:
+            self._patience.renew()
+            return await self._some(max_bytes)
+        data = b""
+        with self._patience.scope():
+            data = await self._some(max_bytes)
+        self._patience.got(len(data))
+        return data
+
+    async def _some(self, max_bytes: int) -> bytes:
+        try:
+            return bytes(await self._stream.receive_some(max_bytes))
+        except trio.BrokenResourceError:
+            raise anyio.BrokenResourceError from None
+        except trio.ClosedResourceError:
+            raise anyio.ClosedResourceError from None
 
     async def send(self, data: bytes) -> None:
         """Send, or break the connection of a client that does not read for `send_s`."""

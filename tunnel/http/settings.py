@@ -23,6 +23,12 @@ class HttpLimits:
     request_s: float = setting(
         30.0, low=0.1, high=600.0, why="time for a body: 4 MiB at 1.2 Mbit/s"
     )
+    body_idle_s: float = setting(
+        30.0, low=0.1, high=600.0, why="patience with a body that does not move"
+    )
+    body_rate_bytes_s: int = setting(
+        1_024, low=1, high=1_048_576, why="slowest sender: so many bytes give a second back to it"
+    )
     send_s: float = setting(
         30.0, low=0.1, high=600.0, why="a client that reads nothing for so long is cut off"
     )
