@@ -113,6 +113,8 @@ def _check_lines(lines: Sequence[bytes | bytearray], max_headers: int) -> None:
         raise BadRequest(400, Reason.SMUGGLING, "a header that must be single is repeated")
     if b"content-length" in names and b"transfer-encoding" in names:
         raise BadRequest(400, Reason.SMUGGLING, "Content-Length with Transfer-Encoding")
+    if any(names[i] == b"content-length" and b"," in line for i, line in enumerate(lines)):
+        raise BadRequest(400, Reason.SMUGGLING, "Content-Length is not a plain number")
 
 
 def _checked(event: h11.Request) -> Request:

@@ -116,8 +116,9 @@ def _peer(stream: trio.abc.Stream) -> str:
         address = ip_address(stream.socket.getpeername()[0].partition("%")[0])
     except (OSError, ValueError):
         return ""  # it has left already
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return str(IPv6Address(int(address) >> HOST_BITS << HOST_BITS))
+    if isinstance(address, IPv6Address):
+        network = IPv6Address(int(address) >> HOST_BITS << HOST_BITS)
+        return str(address.ipv4_mapped or network)
     return str(address)
 
 

@@ -138,7 +138,7 @@ class TlsStream(SendsNow, trio.abc.Stream):
         return tuple(value for kind, value in names if kind == "URI")
 
     async def handshake(self, turn: Turn = trio.lowlevel.checkpoint) -> None:
-        """Shake hands; `turn` comes before the work on a flight, 1 ms. The caller sets the deadline.
+        """Shake hands, `turn` first for each flight: 1 ms of work. The caller sets the deadline.
 
         Raises:
             HandshakeFailed: certificate or protocol refused by either side.

@@ -23,6 +23,7 @@ from websockets.uri import parse_uri
 from tunnel.errors import HandshakeFailed, TransportClosed
 from tunnel.frames import MAX_FRAME_BYTES
 from tunnel.gather import send_now, send_rest, skip
+from tunnel.http.guard import Ambiguous, Dialect, check_partial, read_head
 from tunnel.intake import READ_BYTES, can_read_now, read_into, shared
 from tunnel.payload import Buffer
 from tunnel.streams import Frame
@@ -30,9 +31,16 @@ from tunnel.websocket_codec import Decoder, Read, encode, masks
 from tunnel.wipe import wipe, wipe_all
 
 IN_A_ROW = 4  # reads or writes until the others have their turn (1 MiB)
+# Of one read, decoded until the others have their turn: a read of 256 KiB may hold 17,000 frames of
+# one byte, 0.2 s of work (measured); 512 are a few ms.
+FRAMES_IN_A_TURN = 512
+OTHER_FRAME = 16  # what a frame for the library counts for: it costs that much more
+MAX_PONGS = 1_024  # that wait to be written; a peer that pings and does not read ends itself
+MAX_FRAGMENTS = 1_024  # of one message; no known client cuts 64 KiB into pieces below 64 bytes
 END_OF_HEAD = b"\r\n\r\n"
 TUNNEL_PATH = "/tunnel"
-NORMAL, UNSUPPORTED = 1000, 1003  # RFC 6455, 7.4.1
+NORMAL, UNSUPPORTED, POLICY = 1000, 1003, 1008  # RFC 6455, 7.4.1
+UPGRADE = Dialect(upgrades=True)
 
 # At DEBUG websockets logs frames and headers: it gets a logger of no level and no handler.
 _SILENT = logging.Logger("tunnel.websocket", level=logging.CRITICAL + 1)
@@ -69,7 +77,10 @@ class WebSocketTransport:
         self._decoder = Decoder(protocol)
         self._ahead = b""  # what came with the handshake and was not looked at yet
         self._rest = bytearray()  # the beginning of a frame that has not arrived whole
+        self._undecoded = False  # whether whole frames stand in it, for the next turn
         self._fragments: list[bytes] = []
+        self._fragment_count = 0  # empty ones are not kept, but cost time too
+        self._pongs = 0  # that wait in `_replies`
         self._replies: list[Buffer] = []  # the protocol's own, and what `send_now` left
         self._reading, self._writing = _Turn(), _Turn()
 
@@ -101,6 +112,24 @@ class WebSocketTransport:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise TransportClosed("the connection broke") from None
 
+    async def read_head(self) -> bytes:
+        """Read a request's head; what follows it stays here for `receive`.
+
+        Raises:
+            Ambiguous: it is too long, or no HTTP/1.1 that only one reading has.
+            TransportClosed: the connection broke.
+        """
+        data, seen = b"", 0
+        while (end := data.find(END_OF_HEAD, max(0, seen - 3), UPGRADE.max_head_bytes)) < 0:
+            check_partial(data, max(0, seen - 1), UPGRADE)
+            if (seen := len(data)) >= UPGRADE.max_head_bytes:
+                raise Ambiguous
+            data += await self._read_some()
+        read_head(data[:end], UPGRADE)
+        upto = end + len(END_OF_HEAD)
+        self._ahead = data[upto:]
+        return data[:upto]
+
     async def handshake(self, settled: Callable[[], bool]) -> None:
         """Feed the library until `settled`; what follows the HTTP head stays here for `receive`."""
         before, in_head = b"", True  # the end of what was fed: the head may end across two reads
@@ -129,12 +158,15 @@ class WebSocketTransport:
         """Return all that is to be written: what waits in `pending`, then frames."""
         if self._protocol.state is not State.OPEN and frames:
             raise TransportClosed("the WebSocket was closed")
-        replies, self._replies = self._replies, []
+        replies, self._replies, self._pongs = self._replies, [], 0
         own = self._protocol.data_to_send()
         return [*replies, *own, *encode(frames, mask=masks(self._protocol))]
 
     async def _next(self) -> list[memoryview]:
-        """Read once and return the messages that are whole now."""
+        """Read once, or go on with the last read; return the messages that are whole now."""
+        if self._undecoded:
+            await trio.lowlevel.checkpoint()
+            return self._decode(memoryview(self._rest))
         if self._ahead:
             data, self._ahead = self._ahead, b""
         elif can_read_now(self._stream):
@@ -173,12 +205,12 @@ class WebSocketTransport:
     def _decode(self, data: memoryview) -> list[memoryview]:
         """Return the messages that are whole, copied out; the library gets what is no plain data.
 
-        What remains is kept for the next read: less than a frame.
+        What remains is kept for the next read: less than a frame, or for the next turn.
         """
         messages: list[memoryview] = []
-        start = 0
-        while True:
-            start = self._decoder.plain(data, start, messages)
+        start = others = 0
+        while (most := FRAMES_IN_A_TURN - len(messages) - others) > 0:
+            start = self._decoder.plain(data, start, messages, most)
             what, upto = self._decoder.next(data, start)
             if isinstance(what, bytes):
                 messages.append(memoryview(what))
@@ -187,13 +219,23 @@ class WebSocketTransport:
                 self._protocol.receive_data(piece)
                 wipe(piece)
                 messages += self._collect()
-                self._replies += [reply for reply in self._protocol.data_to_send() if reply]
+                self._reply()
+                others += OTHER_FRAME
             else:
                 break
             start = upto
-        wipe(self._rest)
-        self._rest = bytearray(data[start:])
+        rest = bytearray(data[start:])
+        wipe(self._rest)  # `data` may be it
+        self._rest, self._undecoded = rest, most <= 0
         return messages
+
+    def _reply(self) -> None:
+        """Keep what the library answers, for the writer."""
+        replies = [reply for reply in self._protocol.data_to_send() if reply]
+        self._replies += replies
+        self._pongs += len(replies)
+        if self._pongs > MAX_PONGS:
+            self._protocol.fail(POLICY)
 
     async def _write(self, buffers: list[Buffer]) -> None:
         try:
@@ -217,12 +259,16 @@ class WebSocketTransport:
             if event.opcode is Opcode.BINARY and event.fin:
                 messages.append(memoryview(event.data))
             elif event.opcode in (Opcode.BINARY, Opcode.CONT):
-                if event.data:  # empty fragments are legal, without end and not limited
+                self._fragment_count += 1
+                if event.data:
                     self._fragments.append(bytes(event.data))
                 if event.fin:
                     messages.append(memoryview(bytearray().join(self._fragments)))
                     wipe_all(self._fragments)
-                    self._fragments = []
+                    self._fragments, self._fragment_count = [], 0
+                elif self._fragment_count >= MAX_FRAGMENTS:
+                    self._protocol.fail(POLICY)
+                    break
         return messages
 
 
@@ -277,10 +323,11 @@ async def accept_websocket(
 
 
 async def _read_request(transport: WebSocketTransport, protocol: ServerProtocol) -> Request:
-    await transport.handshake(lambda: bool(protocol.events) or _failed(protocol))
-    for event in protocol.events_received():
-        assert isinstance(event, Request)
-        return event
+    with suppress(Ambiguous):
+        protocol.receive_data(await transport.read_head())
+        for event in protocol.events_received():
+            assert isinstance(event, Request)
+            return event
     bad = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     await transport._write([bad])
     raise HandshakeFailed("not an HTTP request", status=400)

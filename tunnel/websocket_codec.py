@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
+import sys
 from os import urandom
 
 from websockets.protocol import Protocol, Side, State
@@ -98,8 +99,15 @@ class Decoder:
         self._words = range(first, first + LENGTH_16)  # first two bytes of a short frame
         self._left = 0  # bytes of a frame for the library that are still to come
 
-    def plain(self, data: memoryview, start: int, messages: list[memoryview]) -> int:
+    def plain(
+        self, data: memoryview, start: int, messages: list[memoryview], most: int = sys.maxsize
+    ) -> int:
         """Append the plain data frames of ordinary size that stand at `data[start:]`, all in a row.
+
+        Args:
+            data, start: where to look.
+            messages: what was found is appended.
+            most: so many frames at most.
 
         Returns:
             Where they end; `next` tells what is there.
@@ -109,7 +117,9 @@ class Decoder:
             return start
         masked, long = self._mask_bit != 0, self._words[-1] + 1
         unpack, head_bytes, end = self._head.unpack_from, self._head.size, len(data)
-        while start + head_bytes <= end:
+        for _ in range(most):
+            if start + head_bytes > end:
+                break
             word, size, key = unpack(data, start)
             body = start + head_bytes
             if word != long:

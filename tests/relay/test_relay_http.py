@@ -40,7 +40,7 @@ GARBAGE = {
         "smuggling",
     ),
     "two lengths": (OK + b"Content-Length: 1\r\nContent-Length: 1\r\n\r\n", 400, "smuggling"),
-    "a list of lengths": (OK + b"Content-Length: 1, 2\r\n\r\n", 400, "malformed"),
+    "a list of lengths": (OK + b"Content-Length: 1, 2\r\n\r\n", 400, "smuggling"),
     "signed length": (OK + b"Content-Length: +1\r\n\r\n", 400, "malformed"),
     "endless length": (OK + b"Content-Length: " + b"9" * 19 + b"\r\n\r\n", 400, "smuggling"),
     "space before colon": (OK + b"Content-Length : 1\r\n\r\n", 400, "malformed"),
