@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import test_edge_crowds as crowds
 import test_edge_floods as floods
 from edge_rows import CHUNKS, HEADS, UPGRADES
 from test_edge_table import check_refused
@@ -299,7 +300,7 @@ async def notice(mutant: Mutant, fixtures: dict[str, Any]) -> None:
     """Run what has to notice."""
     if mutant.flood:
         name = mutant.flood.partition("(")[0]
-        test = getattr(floods, name)
+        test = getattr(floods, name, None) or getattr(crowds, name)
         given = {**fixtures, **ARGUMENTS.get(mutant.flood, {})}
         await test(**{key: given[key] for key in inspect.signature(test).parameters})
         return
