@@ -12,7 +12,6 @@ from pathlib import PurePath
 
 import trio
 
-from relay import http1
 from relay.agents import AgentSide
 from relay.control import ControlSide
 from relay.core import Core
@@ -21,6 +20,7 @@ from relay.exchanges import Exchanges
 from relay.metrics import Reason
 from relay.ops import OpsSide
 from relay.seal.level import Seal
+from relay.serving import Handler, serve
 from relay.settings import RelaySettings
 from relay.viewer import ViewerSide
 from tunnel.capabilities import CAPABILITIES, Capability
@@ -69,14 +69,16 @@ class Relay:
         self._control = ControlSide(core, exchanges, coupler)
         self._ops = OpsSide(core)
         self._turn = trio.Lock()
+        # Bound once: a method object for each viewer would be 64 bytes.
+        self._handle_viewer, self._report = self._viewers.handle, self.report
 
     async def watch_viewers(self) -> None:
         """Notice, for ever, that viewers of quiet answers leave; without it each costs a task."""
         await self._core.departures.run()
 
     def serve_viewer(self, stream: trio.abc.Stream) -> Awaitable[None]:
-        """Serve a viewer's connection; not a coroutine function to spare each viewer its frame."""
-        return self._serve_http("viewer", stream, self._viewers.handle)
+        """Serve a viewer's connection; no coroutine function, to spare each viewer its frame."""
+        return self._serve_http("viewer", stream, self._handle_viewer)
 
     async def serve_control(
         self, stream: trio.abc.Stream, peer_uris: tuple[str, ...] | None = None
@@ -182,18 +184,13 @@ class Relay:
             pass
         return None
 
-    async def _serve_http(
-        self,
-        listener: str,
-        stream: trio.abc.Stream,
-        handler: http1.Handler,
-        common: Headers = (),
-    ) -> None:
+    def _serve_http(
+        self, listener: str, stream: trio.abc.Stream, handler: Handler, common: Headers = ()
+    ) -> Awaitable[None]:
         self.metrics.add("relay_connections_total", listener)
-        try:
-            await http1.serve(stream, self.settings, self.metrics, handler, common=common)
-        except Exception as error:
-            self.report(error)
+        return serve(
+            stream, self.settings, self.metrics, handler, common=common, report=self._report
+        )
 
 
 def _peer_uris(stream: trio.abc.Stream, given: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -12,6 +13,9 @@ from relay.http1 import Http1
 from relay.metrics import Reason
 from tunnel.capabilities import Capability
 from tunnel.exchange import RequestHead
+
+if TYPE_CHECKING:
+    from relay.resume import ResumableCall
 
 
 @dataclass(eq=False, slots=True)
@@ -26,6 +30,8 @@ class Call:
         permitted: whether policy still allows it.
         clusters: who is asked when the scope names no single cluster.
         uploaded: whether the whole request went into the tunnel.
+        stopped: whether it has to end.
+        resumable: what runs it, if it is resumable; while it rests that is all there is.
     """
 
     http: Http1
@@ -34,15 +40,25 @@ class Call:
     capability: Capability
     permitted: Callable[[], bool]
     clusters: tuple[str, ...] = ()
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     error: ConnectError | None = None
     uploaded: bool = False
+    stopped: bool = False
+    resumable: ResumableCall | None = None
+    scope: trio.CancelScope | None = None  # of its work; none while it rests
+
+    def cancel(self) -> None:
+        """End it; nobody is told."""
+        self.stopped = True
+        if self.scope is not None:
+            self.scope.cancel()
+        if self.resumable is not None:
+            self.resumable.nudge()
 
     def stop(self, error: ConnectError) -> None:
         """End it; the viewer is told `error` if that is still possible."""
         if self.error is None:
             self.error = error
-        self.scope.cancel()
+        self.cancel()
 
 
 class Calls:

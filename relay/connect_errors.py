@@ -95,9 +95,12 @@ def envelope(flags: int, body: bytes) -> bytes:
 
 
 def streaming_type(content_type: str) -> str:
-    """Return the streaming content type that a header's value names, or "" for any other."""
+    """Return the streaming content type that a header's value names, or "" for any other.
+
+    The string is a constant: one of the caller's own would be kept as long as the call.
+    """
     name = content_type.partition(";")[0].strip().lower()
-    return name if name in STREAMING_TYPES else ""
+    return next((known for known in STREAMING_TYPES if known == name), "")
 
 
 def empty_message(content_type: str) -> bytes:

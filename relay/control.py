@@ -20,6 +20,7 @@ from relay.http1 import Http1
 from relay.http_head import Request
 from relay.metrics import Reason
 from relay.policy import Policy, PolicyError
+from relay.serving import Rest
 from relay.units import Units
 from relay.viewer import check_cluster, crossing, current, route
 from tunnel.errors import Code, TunnelError
@@ -43,19 +44,20 @@ class ControlSide:
         self._core, self._exchanges, self._coupler = core, exchanges, coupler
         self._told_at = -math.inf
 
-    async def handle(self, http: Http1, request: Request) -> None:
+    async def handle(self, http: Http1, request: Request) -> Rest | None:
         """Answer one request."""
         try:
-            await self._route(http, request)
+            return await self._route(http, request)
         except ConnectError as error:
             self._core.metrics.reject(error.reason)
             await answer_error(http, streaming_type(request.get("content-type")), error)
+        return None
 
-    async def _route(self, http: Http1, request: Request) -> None:
+    async def _route(self, http: Http1, request: Request) -> Rest | None:
         path = urlsplit(request.target).path
         match request.method, path.split("/")[1:]:
             case _, ["r", *_]:
-                await self._coupler.run(self._admit(http, request))
+                return await self._coupler.run(self._admit(http, request))
             case "PUT", ["v1", "policy"]:
                 await self._put_policy(http)
             case "GET", ["v1", "tunnels"]:
@@ -67,6 +69,7 @@ class ControlSide:
             case _:
                 text = "there is no such resource on the control listener"
                 raise ConnectError(ConnectCode.NOT_FOUND, Reason.NOT_FOUND, text)
+        return None
 
     def _admit(self, http: Http1, request: Request) -> Call:
         self._core.drain.check()

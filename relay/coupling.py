@@ -19,6 +19,7 @@ from relay.http_head import BadRequest
 from relay.metrics import Reason
 from relay.registry import TunnelStream
 from relay.resume import ResumableCall
+from relay.serving import Rest
 from tunnel.errors import Code, TunnelError
 from tunnel.events import Reset
 from tunnel.wipe import wipe
@@ -38,8 +39,11 @@ class Coupler:
         self._core = core
         self._fan_outs = trio.CapacityLimiter(core.settings.max_fan_outs)
 
-    async def run(self, call: Call) -> None:
+    async def run(self, call: Call) -> Rest | None:
         """Run a call to its end, whatever ends it; an answer that cannot be finished is left open.
+
+        Returns:
+            What goes on with it, if it rests.
 
         Raises:
             ConnectError: it could not even begin.
@@ -48,16 +52,37 @@ class Coupler:
             call, self._core.settings, self._core.metrics, hold_units=call.capability.resumable
         )
         self._core.calls.enter(call)
+        self._core.metrics.add("relay_exchanges_total", call.capability.opened_by)
+        return await self.work(call, downlink)
+
+    async def work(self, call: Call, downlink: Downlink) -> Rest | None:
+        """Work on a call until it ends or rests."""
+        rest: Rest | None = None
         try:
-            self._core.metrics.add("relay_exchanges_total", call.capability.opened_by)
+            call.scope = trio.CancelScope()
             with call.scope:
                 try:
-                    await self._way(call)(call, downlink)
+                    rest = await self._way(call)(call, downlink)
                 except _ENDINGS as error:
                     _end(call, error)
+            call.scope = None
+            if rest is not None:
+                return rest
             ending = await self._finish(call, downlink)
         finally:
-            self._core.calls.leave(call)
+            if rest is None:
+                self._core.calls.leave(call)
+        self._ended(call, downlink, ending)
+        return None
+
+    def let_go(self, call: Call) -> None:
+        """End a call that rests; nobody is told."""
+        assert call.resumable is not None
+        call.resumable.let_go()
+        self._close(call)
+        self._core.calls.leave(call)
+
+    def _ended(self, call: Call, downlink: Downlink, ending: str) -> None:
         self._core.memory.dropped(downlink.dropped)
         self._core.metrics.add("relay_endings_total", ending)
         scope = call.head.scope
@@ -70,29 +95,44 @@ class Coupler:
             reason=str(call.error.reason) if call.error else "",
         )
 
-    def _way(self, call: Call) -> Callable[[Call, Downlink], Awaitable[None]]:
+    def _way(self, call: Call) -> Callable[[Call, Downlink], Awaitable[Rest | None]]:
         if call.clusters:
             return self._everywhere
         return self._resumable if call.capability.resumable else self._direct
 
-    async def _resumable(self, call: Call, downlink: Downlink) -> None:
+    async def _resumable(self, call: Call, downlink: Downlink) -> Rest | None:
+        if (resumable := call.resumable) is None:
+            resumable = await self._begin(call, downlink)
+        elif call.stopped:
+            resumable.let_go()
+            self._close(call)
+            return None
+        ended = True
+        try:
+            if resumable.watched is None:
+                await _beside(partial(self._watch, call), resumable.run)
+            else:
+                ended = await resumable.run()
+        finally:
+            if ended:
+                self._close(call)
+        return None if ended else Resting(self, call)
+
+    async def _begin(self, call: Call, downlink: Downlink) -> ResumableCall:
         core = self._core
         body = await call.http.whole_body(core.settings.replay_bytes)
         core.metrics.carried(call.capability.row, "up", len(body))
-        watched = None
-        try:
-            resumable = ResumableCall(
-                call, body, downlink, core.registry, core.settings, core.metrics
-            )
-            watched = core.departures.watch(call)
-            if watched is None:
-                await _beside(partial(self._watch, call), resumable.run)
-            else:
-                await resumable.run()
-        finally:
-            if watched is not None:
-                core.departures.forget(watched)
-            wipe(body)
+        resumable = call.resumable = ResumableCall(call, body, downlink, core)
+        resumable.watched = core.departures.watch(call)
+        downlink.may_rest = resumable.watched is not None  # else there is a task beside this one
+        return resumable
+
+    def _close(self, call: Call) -> None:
+        resumable, call.resumable = call.resumable, None
+        assert resumable is not None
+        if resumable.watched is not None:
+            self._core.departures.forget(resumable.watched)
+        resumable.close()
 
     async def _everywhere(self, call: Call, _: Downlink) -> None:
         """To every cluster of the organisation, each once; the request is let go of at the end."""
@@ -146,13 +186,13 @@ class Coupler:
         except BadRequest as error:
             call.stop(_body_error(error))
         except GONE:
-            call.scope.cancel()
+            call.cancel()
         await self._watch(call)
 
     async def _watch(self, call: Call) -> None:
         """A viewer that leaves ends its exchange at once, also on a quiet tail."""
         await call.http.gone()
-        call.scope.cancel()
+        call.cancel()
 
     async def _finish(self, call: Call, downlink: Downlink) -> str:
         """Close the caller's side; returns how it ended."""
@@ -165,6 +205,33 @@ class Coupler:
         with suppress(*GONE), trio.move_on_after(self._core.settings.close_s):
             told = await downlink.fail(call.error)
         return "error" if told else "aborted"
+
+
+class Resting:
+    """A resumable call that rests: nothing of its work is on the stack of its connection's task.
+
+    Args:
+        coupler: that runs it.
+        call: with a `resumable`.
+    """
+
+    __slots__ = ("_call", "_coupler", "_resumable")
+
+    def __init__(self, coupler: Coupler, call: Call) -> None:
+        assert call.resumable is not None
+        self._coupler, self._call, self._resumable = coupler, call, call.resumable
+
+    def ready(self) -> Awaitable[None]:
+        """See Rest."""
+        return self._resumable.ready()
+
+    def go_on(self) -> Awaitable[Rest | None]:
+        """See Rest."""
+        return self._coupler.work(self._call, self._resumable.downlink)
+
+    def let_go(self) -> None:
+        """See Rest."""
+        self._coupler.let_go(self._call)
 
 
 async def _beside(aside: Callable[[], Awaitable[None]], work: Callable[[], Awaitable[_T]]) -> _T:

@@ -1,15 +1,21 @@
-"""Notices viewers that leave while their answers are quiet: one task for all of them.
+"""Looks after viewers whose answers are quiet: one task for all of them.
 
-A task and a nursery for each would cost an idle stream 5.3 KiB (measured: decision 31).
+It notices those that leave, for which a task and a nursery each would cost an idle stream 5.3 KiB,
+and has the calls rest that have had nothing to do for a while, which spares them 3 KiB of frames
+and scopes (measured: decisions 31 and 34).
 """
 
 from __future__ import annotations
 
+import math
 import select
 
 import trio
 
 from relay.calls import Call
+from relay.downlink import REST_S
+
+LEAVE_AT_ONCE = 16  # their work is undone side by side, and needs memory that stays with the heap
 
 
 class Departures:
@@ -22,15 +28,22 @@ class Departures:
         self._poll = select.epoll()
         self._calls: dict[int, Call] = {}
         self._running = False
+        self._wait = trio.CancelScope()
 
     async def run(self) -> None:
         """Watch for ever."""
         self._running = True
         try:
+            looked_at = trio.current_time()
             while True:
-                await trio.lowlevel.wait_readable(self._poll.fileno())
-                for descriptor, _ in self._poll.poll(0):
+                until = looked_at + REST_S if self._calls else math.inf
+                with trio.CancelScope(deadline=until) as self._wait:
+                    await trio.lowlevel.wait_readable(self._poll.fileno())
+                for descriptor, _ in self._poll.poll(0, LEAVE_AT_ONCE):
                     self._look(descriptor)
+                if trio.current_time() >= looked_at + REST_S:
+                    looked_at = trio.current_time()
+                    self._rest(looked_at - REST_S)
         finally:
             self._running = False
 
@@ -44,6 +57,8 @@ class Departures:
         if not self._running or descriptor is None:
             return None
         self._poll.register(descriptor, select.EPOLLIN)
+        if not self._calls:
+            self._wait.deadline = trio.current_time() + REST_S
         self._calls[descriptor] = call
         self._look(descriptor)  # TLS may have decrypted more than was asked for
         return descriptor
@@ -57,4 +72,9 @@ class Departures:
         call = self._calls[descriptor]
         if call.http.left():
             self.forget(descriptor)
-            call.scope.cancel()
+            call.cancel()
+
+    def _rest(self, since: float) -> None:
+        for call in self._calls.values():
+            if call.scope is not None and call.resumable and call.http.written_at <= since:
+                call.resumable.rest()

@@ -29,6 +29,7 @@ from tunnel.events import End, Reset
 from tunnel.exchange import ResponseHead
 
 _NONE: Iterator[Batch] = iter(())
+REST_S = 1.0  # going on takes about 20 us: not worth it for who is busy now and then
 BODYLESS = (204, 304)  # RFC 9110, 15.3.5 and 15.4.5: they cannot carry what a stream carries
 
 
@@ -42,8 +43,9 @@ class Downlink:
     """
 
     __slots__ = (
-        "_batches", "_failure", "_head", "_holds_units", "_http", "_left", "_metrics", "_row",
-        "_settings", "_skipped", "_streaming", "_writing", "dropped", "made_head", "units",
+        "_batches", "_busy_at", "_failure", "_head", "_holds_units", "_http", "_left", "_metrics",
+        "_rests", "_row", "_settings", "_skipped", "_streaming", "_writing", "dropped", "made_head",
+        "may_rest", "units",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +61,9 @@ class Downlink:
         self._left: Batch | None = None  # the one of them that it has begun
         self._failure: Exception | None = None  # what the tap met
         self._writing = False  # whether `_pass_on` is at it
+        self._rests = False  # whether `forward` goes on with a stream
+        self.may_rest = False
+        self._busy_at = -math.inf  # when the tap has last left something to do
         self._holds_units = hold_units
         self._skipped = False  # whether bytes are missing that were no whole unit
         self.units = Units(
@@ -67,30 +72,53 @@ class Downlink:
             batch_bytes=settings.batch_bytes,
         )
 
-    async def forward(self, stream: TunnelStream) -> End | Reset:
+    async def forward(self, stream: TunnelStream) -> End | Reset | None:
         """Forward a stream until it ends; returns how. A stream left early is reset at once.
+
+        Returns:
+            None if it `may_rest` and does: the tap does what it can, and `forward` has to be called
+            again when the stream is `ready`.
 
         Raises:
             ConnectError: the agent is silent or breaks the rules.
             trio.BrokenResourceError: the viewer has left.
         """
-        outcome: End | Reset | None = None
         try:
-            await self._first_sign(stream)
-            stream.tap(partial(self._pass_on_now, stream))
-            while outcome is None:
+            if not self._rests:
+                await self._first_sign(stream)
+                stream.tap(partial(self._pass_on_now, stream))
                 await stream.ready()
-                outcome = await self._pass_on(stream)
-        finally:
-            stream.tap(None)
-            self._skipped = self._left is not None and not self._holds_units
-            self._batches, self._left = _NONE, None
-            if outcome is None:
-                self.dropped += stream.held
-                stream.reset(Code.CANCELLED)
-            self._metrics.add("relay_discarded_bytes_total", amount=self.units.discard())
-            stream.release(stream.held)
+            while (outcome := await self._pass_on(stream)) is None:
+                if self._rests_now():
+                    return None
+                await stream.ready()
+        except BaseException:
+            self.let_go(stream, left=True)
+            raise
+        self.let_go(stream)
         return outcome
+
+    def rest(self, stream: TunnelStream) -> None:
+        """Have `forward` return: nothing has been written for a while."""
+        self._busy_at = -math.inf
+        stream.nudge()
+
+    def let_go(self, stream: TunnelStream, *, left: bool = False) -> None:
+        """Forward a stream no longer.
+
+        Args:
+            stream: that `forward` was called with.
+            left: whether it has not ended.
+        """
+        stream.tap(None)
+        self._rests = False
+        self._skipped = self._left is not None and not self._holds_units
+        self._batches, self._left = _NONE, None
+        if left:
+            self.dropped += stream.held
+            stream.reset(Code.CANCELLED)
+        self._metrics.add("relay_discarded_bytes_total", amount=self.units.discard())
+        stream.release(stream.held)
 
     @property
     def keepalive_at(self) -> float:
@@ -121,6 +149,12 @@ class Downlink:
         message = error.as_end_stream()
         await http.write([message], len(message), last=True)
         return True
+
+    def _rests_now(self) -> bool:
+        """Whether it pays to leave the stack: the tap has been enough for a while."""
+        before, self._busy_at = self._busy_at, trio.current_time()
+        self._rests = self.may_rest and self._busy_at - before >= REST_S
+        return self._rests
 
     def _pass_on_now(self, stream: TunnelStream) -> bool:
         """Write what has arrived as far as the viewer takes it at once; see Stream.tap."""

@@ -7,7 +7,7 @@ answer streams.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -22,7 +22,7 @@ from relay.http_head import (
     chunk_size,
     parse_head,
 )
-from relay.metrics import Metrics, Reason
+from relay.metrics import Reason
 from relay.read_ahead import ReadAhead
 from relay.settings import RelaySettings
 from tunnel.errors import HandshakeFailed
@@ -39,8 +39,6 @@ LAST_CHUNK = b"0\r\n\r\n"
 _BODYLESS = (204, 304)
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, HandshakeFailed)
 
-Handler = Callable[["Http1", Request], Awaitable[None]]
-
 
 class Stalled(Exception):
     """The peer has not read for `write_stall_s`."""
@@ -50,7 +48,7 @@ class Http1:
     """A connection and the exchange under way on it.
 
     Args:
-        stream: connected byte stream, TLS included; `serve` closes it.
+        stream: connected byte stream, TLS included; who serves it closes it.
         settings: limits.
         common: headers on every answer.
     """
@@ -64,17 +62,17 @@ class Http1:
         self, stream: trio.abc.Stream, settings: RelaySettings, common: Headers = ()
     ) -> None:
         self._stream, self._settings = stream, settings
-        self._common = (*common, ("cache-control", "no-store"))
+        self._common = common
         self._buffer = ReadAhead()
         # Bytes of body still to come, -1 while a head is; None: chunked, between chunks.
         self._left: int | None = -1
         self._chunked = False
         self._expects_continue = False
-        self._patience = Patience(settings.body_idle_s, settings.body_rate_bytes_s)
+        self._patience: Patience | None = None  # while a body is read
         self.close = False
         self.started = self.finished = self.torn = False
         self.written_at = trio.current_time()
-        self._unsent: list[Buffer] = []
+        self._unsent: Sequence[Buffer] = ()
 
     # The request.
 
@@ -115,12 +113,17 @@ class Http1:
         if self._expects_continue and not self._buffer:
             self._expects_continue = False
             await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._patience is None:
+            settings = self._settings
+            self._patience = Patience(settings.body_idle_s, settings.body_rate_bytes_s)
         with self._patience.scope():
             if self._left is None:
                 await trio.lowlevel.checkpoint()  # a read may hold thousands of chunks
                 await self._begin_chunk()
             piece = await self._piece() if self._left else Owned()
             self._patience.got(len(piece))
+            if self._left == 0:
+                self._patience = None
             return piece
         raise BadRequest(408, Reason.SLOW, "the request body took too long")
 
@@ -225,7 +228,7 @@ class Http1:
             Stalled: the peer does not read.
             trio.BrokenResourceError: the peer has left.
         """
-        rest, self._unsent = self._unsent, []
+        rest, self._unsent = self._unsent, ()
         self.torn = True
         with trio.move_on_after(self._settings.write_stall_s) as stall:
             await send_rest(self._stream, rest, 0)
@@ -257,7 +260,7 @@ class Http1:
     def _begin(self, request: Request) -> None:
         self._left, self._chunked = request.length, request.length is None
         self._expects_continue = request.expects_continue
-        self._patience.renew()
+        self._patience = None
         self.close = self.close or request.close
         self.started = self.finished = self.torn = False
         self.written_at = trio.current_time()
@@ -336,7 +339,9 @@ class Http1:
         self.close = self.close or not self.body_read
         phrase = HTTPStatus(status).phrase if status in _STATUSES else ""
         closing: Headers = (("connection", "close"),) if self.close else ()
-        lines = [f"{name}: {value}\r\n" for name, value in (*headers, *self._common, *closing)]
+        lines = [
+            f"{name}: {value}\r\n" for name, value in (*headers, *self._common, *_ALWAYS, *closing)
+        ]
         return f"HTTP/1.1 {status} {phrase}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
     async def _send(self, pieces: list[Buffer]) -> None:
@@ -345,7 +350,7 @@ class Http1:
 
     def _send_now(self, pieces: list[Buffer]) -> bool:
         sent = send_now(self._stream, pieces)
-        self._unsent = skip(pieces, sent)
+        self._unsent = skip(pieces, sent) or ()
         if self._unsent:
             self.torn = sent > 0
             return False
@@ -357,44 +362,5 @@ class Http1:
         self.written_at = trio.current_time()
 
 
+_ALWAYS: Headers = (("cache-control", "no-store"),)
 _STATUSES = {int(status) for status in HTTPStatus}
-
-
-async def serve(
-    stream: trio.abc.Stream,
-    settings: RelaySettings,
-    metrics: Metrics,
-    handler: Handler,
-    *,
-    common: Headers = (),
-) -> None:
-    """Answer requests on a connection until either side closes it. Never raises for a peer's fault.
-
-    Args:
-        handler: answers one request; one that leaves the answer unfinished has the connection cut.
-        common: headers on every answer.
-    """
-    http = Http1(stream, settings, common)
-    wait_s = settings.handshake_s
-    try:
-        while not http.close:
-            try:
-                request = await http.next_request(wait_s)
-                if request is None:
-                    return
-                handling = handler(http, request)
-                del request  # the handler alone says how long it is kept
-                await handling
-            except BadRequest as error:
-                metrics.reject(error.reason)
-                if not http.started:
-                    await http.refuse(error)
-            if not http.finished:
-                return
-            wait_s = settings.idle_s
-        await http.hang_up()
-    except (*GONE, Stalled):
-        pass
-    finally:
-        http.forget()
-        await trio.aclose_forcefully(stream)

@@ -41,6 +41,10 @@ class TunnelStream(Protocol):
         """Have what arrives consumed at once, by `tap`."""
         ...
 
+    def nudge(self) -> None:
+        """Have `ready` return once."""
+        ...
+
     @property
     def held(self) -> int:
         """Bytes that have arrived and were not released yet."""

@@ -6,20 +6,21 @@ tunnel leaves unfinished is discarded and comes again: nothing lost, nothing dou
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import trio
 
 from relay.calls import Call
 from relay.connect_errors import ConnectCode, ConnectError, from_reset
+from relay.core import Core
 from relay.downlink import Downlink
-from relay.metrics import Metrics, Reason
-from relay.registry import Registry, TunnelStream
-from relay.settings import RelaySettings
+from relay.metrics import Reason
+from relay.registry import TunnelStream
 from tunnel.errors import Code, TunnelError
 from tunnel.events import End
 from tunnel.exchange import RequestHead
-from tunnel.wipe import Owned
+from tunnel.wipe import Owned, wipe
 
 # A tunnel that ended, or an agent that leaves in order: its successor takes over.
 RESUME_CODES = frozenset({Code.TUNNEL_LOST, Code.DRAINING, Code.REPLACED})
@@ -30,48 +31,80 @@ class ResumableCall:
 
     Args:
         call: what was asked.
-        body: the whole request, kept for replay; the caller wipes it.
+        body: the whole request, kept for replay; `close` wipes it.
         downlink: towards the viewer.
-        registry: where tunnels are found.
-        settings, metrics: the relay's.
+        core: the relay's.
     """
 
-    __slots__ = ("_body", "_call", "_downlink", "_metrics", "_registry", "_settings")
+    __slots__ = (
+        "_body", "_core", "_fruitless", "_opened", "_stream", "call", "downlink", "watched",
+    )  # fmt: skip
 
-    def __init__(
-        self,
-        call: Call,
-        body: Owned,
-        downlink: Downlink,
-        registry: Registry,
-        settings: RelaySettings,
-        metrics: Metrics,
-    ) -> None:
-        self._call, self._body, self._downlink = call, body, downlink
-        self._registry, self._settings, self._metrics = registry, settings, metrics
+    def __init__(self, call: Call, body: Owned, downlink: Downlink, core: Core) -> None:
+        self.call, self.downlink = call, downlink
+        self._body, self._core = body, core
+        self._opened = False  # whether there was a tunnel already
+        self._fruitless = 0
+        self._stream: TunnelStream | None = None
+        self.watched: int | None = None  # see Departures.watch
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
         """Forward until the agent ENDs, over as many tunnels as it takes.
+
+        Returns:
+            Whether it has ended. If not, it rests: `run` again when it is `ready`.
 
         Raises:
             ConnectError: no agent in time, or the agent failed.
             trio.BrokenResourceError: the viewer has left.
         """
-        wait_s, reason, fruitless = self._settings.agent_wait_s, Reason.AGENT_ABSENT, 0
-        while fruitless <= self._settings.max_fruitless:
-            stream = await self._open(trio.current_time() + wait_s, reason)
-            await self._ask(stream)
-            outcome = await self._downlink.forward(stream)
+        while self._fruitless <= self._core.settings.max_fruitless:
+            if self._stream is None:
+                self._stream = await self._open()
+                await self._ask(self._stream)
+            outcome = await self.downlink.forward(self._stream)
+            if outcome is None:
+                return False
+            self._stream = None
             if isinstance(outcome, End):
-                return
-            if outcome.code not in RESUME_CODES:
-                raise from_reset(outcome.code)
-            wait_s, reason = self._settings.hold_s, Reason.HOLD_EXPIRED
-            fruitless = 0 if self._downlink.units.take_progress() else fruitless + 1
-            if outcome.code is Code.DRAINING:
-                await trio.sleep(self._settings.reopen_pause_s)
-        text = f"the agent was lost {fruitless} times without an answer"
+                return True
+            await self._lost(outcome.code)
+        text = f"the agent was lost {self._fruitless} times without an answer"
         raise ConnectError(ConnectCode.ABORTED, Reason.AGENT_FAULT, text)
+
+    def rest(self) -> None:
+        """Have `run` return as soon as there is nothing to do."""
+        if self._stream is not None:
+            self.downlink.rest(self._stream)
+
+    def ready(self) -> Awaitable[None]:
+        """Wait, while it rests, until there is something to do."""
+        assert self._stream is not None
+        if self.call.stopped:
+            self._stream.nudge()
+        return self._stream.ready()
+
+    def nudge(self) -> None:
+        """Have `ready` return."""
+        if self._stream is not None:
+            self._stream.nudge()
+
+    def let_go(self) -> None:
+        """End it while it rests."""
+        if self._stream is not None:
+            self.downlink.let_go(self._stream, left=True)
+            self._stream = None
+
+    def close(self) -> None:
+        """Wipe the request."""
+        wipe(self._body)
+
+    async def _lost(self, code: Code) -> None:
+        if code not in RESUME_CODES:
+            raise from_reset(code)
+        self._fruitless = 0 if self.downlink.units.take_progress() else self._fruitless + 1
+        if code is Code.DRAINING:
+            await trio.sleep(self._core.settings.reopen_pause_s)
 
     async def _ask(self, stream: TunnelStream) -> None:
         try:
@@ -84,32 +117,38 @@ class ResumableCall:
             stream.reset(Code.CANCELLED)
             raise
 
-    async def _open(self, give_up_at: float, reason: Reason) -> TunnelStream:
+    async def _open(self) -> TunnelStream:
         """Open the stream as soon as there is a tunnel, keeping the viewer patient until then."""
+        settings = self._core.settings
+        give_up_at = trio.current_time() + (
+            settings.hold_s if self._opened else settings.agent_wait_s
+        )
         while True:
-            stream = self._registry.open(self._request(), self._downlink.units.cursor)
+            stream = self._core.registry.open(self._request(), self.downlink.units.cursor)
             if stream is not None:
-                if reason is Reason.HOLD_EXPIRED:
-                    self._metrics.add("relay_resumes_total")
+                if self._opened:
+                    self._core.metrics.add("relay_resumes_total")
+                self._opened = True
                 return stream
             now = trio.current_time()
             if now >= give_up_at:
                 text = "no agent of this cluster is connected"
+                reason = Reason.HOLD_EXPIRED if self._opened else Reason.AGENT_ABSENT
                 raise ConnectError(ConnectCode.UNAVAILABLE, reason, text)
-            if now >= self._downlink.keepalive_at:
-                await self._downlink.keepalive()
+            if now >= self.downlink.keepalive_at:
+                await self.downlink.keepalive()
             else:
-                await self._await_tunnel(min(give_up_at, self._downlink.keepalive_at))
+                await self._await_tunnel(min(give_up_at, self.downlink.keepalive_at))
 
     async def _await_tunnel(self, until: float) -> None:
-        scope = self._call.head.scope
+        scope = self.call.head.scope
         with trio.move_on_at(until):
-            await self._registry.arrival(scope.org, scope.cluster)
+            await self._core.registry.arrival(scope.org, scope.cluster)
 
     def _request(self) -> RequestHead:
         """The request; after a head of our own, which promised none, without compression."""
-        head = self._call.head
-        if not self._downlink.made_head:
+        head = self.call.head
+        if not self.downlink.made_head:
             return head
         plain = tuple(h for h in head.headers if h[0] != "connect-accept-encoding")
         return replace(head, headers=plain)

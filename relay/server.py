@@ -7,9 +7,9 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv6Address, ip_address
 from ssl import SSLContext
+from sys import intern
 
 import trio
 
@@ -24,6 +24,8 @@ from tunnel.process import announce, until_signalled
 from tunnel.settings import SettingError
 from tunnel.tls import TlsStream, server_context
 
+ACCEPT_AGAIN_S = 0.1
+CONNECTION = "connection"  # one name for all: trio would make each task its own
 BACKLOG = 1_024  # a whole fleet of viewers reconnects at once when a relay was replaced
 
 HOST_BITS = 64  # of an IPv6 address, which one subscriber chooses as he likes
@@ -118,8 +120,8 @@ def _peer(stream: trio.abc.Stream) -> str:
         return ""  # it has left already
     if isinstance(address, IPv6Address):
         network = IPv6Address(int(address) >> HOST_BITS << HOST_BITS)
-        return str(address.ipv4_mapped or network)
-    return str(address)
+        address = address.ipv4_mapped or network
+    return intern(str(address))  # one string for all that come from there
 
 
 async def run(config: RelayConfig) -> None:
@@ -177,8 +179,13 @@ async def _accept(
     """Accept until `scope` is cancelled, then close the port; connections live on."""
     with scope:
         async with listener:
-            serve = partial(trio.serve_listeners, handler_nursery=connections)
-            await serve(door.enter, [listener])
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError:  # no descriptor, or no memory: others have to leave first
+                    await trio.sleep(ACCEPT_AGAIN_S)
+                else:
+                    connections.start_soon(door.enter, stream, name=CONNECTION)
 
 
 async def _listen(host: str, name: str, port: int) -> trio.SocketListener:

@@ -16,6 +16,7 @@ from relay.http1 import Http1
 from relay.http_head import Request
 from relay.metrics import Reason
 from relay.policy import Policy, PolicyHolder
+from relay.serving import Rest
 from tunnel.capabilities import Capability, Opener
 from tunnel.exchange import NONE, REQUEST_HEADERS, Headers, RequestHead, Scope, allowed, shared
 
@@ -49,17 +50,18 @@ class ViewerSide:
     def __init__(self, core: Core, coupler: Coupler) -> None:
         self._core, self._coupler = core, coupler
 
-    async def handle(self, http: Http1, request: Request) -> None:
+    async def handle(self, http: Http1, request: Request) -> Rest | None:
         """Answer one request."""
         streaming = streaming_type(request.get("content-type"))
         try:
             self._core.drain.check()
             call = self._admit(http, request)
             del request  # its headers, a token among them, are of no more use
-            await self._coupler.run(call)
+            return await self._coupler.run(call)
         except ConnectError as error:
             self._core.metrics.reject(error.reason)
             await answer_error(http, streaming, error)
+        return None
 
     def _admit(self, http: Http1, request: Request) -> Call:
         policy = current(self._core.policy)

@@ -89,6 +89,11 @@ class Stream:
         """
         self._tap = tap
 
+    def nudge(self) -> None:
+        """Have `ready` return once although nothing has arrived."""
+        self._tap_left_some = True
+        self._wake_receiver()
+
     @property
     def held(self) -> int:
         """Bytes of Data that have arrived and were not released yet."""

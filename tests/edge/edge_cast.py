@@ -17,6 +17,7 @@ from relay.app import Relay
 from relay.auth import CONTROL_URI
 from relay.http_head import Request
 from relay.metrics import Metrics
+from relay.serving import serve as serve_http
 from relay.settings import RelaySettings
 from tunnel.errors import TunnelError
 from tunnel.http.server import HttpServer
@@ -57,7 +58,7 @@ def serving(listener: str, *, reads: bool = False) -> Serve:
         server = HttpServer(echo_app, HttpLimits(), None, journal, store=listener == "customer")
         return partial(_behind_the_guard, server)
     if reads:
-        return lambda stream: http1.serve(stream, RelaySettings(), Metrics(), echo)
+        return lambda stream: serve_http(stream, RelaySettings(), Metrics(), echo)
     relay = Relay(RelaySettings(), TunnelSettings(), insecure=listener == "agent")
     serves: dict[str, Serve] = {
         "viewer": relay.serve_viewer,

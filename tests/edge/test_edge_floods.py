@@ -19,6 +19,7 @@ from websockets.frames import Frame, Opcode
 from relay import http1
 from relay.app import Relay
 from relay.metrics import Metrics
+from relay.serving import serve as serve_http
 from relay.settings import RelaySettings
 from tunnel import websocket
 from tunnel.errors import TransportClosed
@@ -116,7 +117,7 @@ async def test_others_have_a_turn_between_pipelined_requests() -> None:
     near, far = await socket_pair()
     await near.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * count)
     await near.send_eof()
-    serve = partial(http1.serve, far, SETTINGS, Metrics(), echo)
+    serve = partial(serve_http, far, SETTINGS, Metrics(), echo)
     assert await turns_during(serve) >= count
 
 
@@ -126,7 +127,7 @@ async def test_others_have_a_turn_between_tiny_chunks() -> None:
     await near.send_all(GOOD["viewer"] + b"Transfer-Encoding: chunked\r\n\r\n")
     await near.send_all(b"1\r\nx\r\n" * count + b"0\r\n\r\n")
     await near.send_eof()
-    serve = partial(http1.serve, far, SETTINGS, Metrics(), echo)
+    serve = partial(serve_http, far, SETTINGS, Metrics(), echo)
     assert await turns_during(serve) >= count
 
 
@@ -238,7 +239,7 @@ async def test_a_head_that_drips_is_not_read_again_and_again(
     near, far = memory_stream_pair()
     head = GOOD["viewer"] + b"X: " + b"y" * 300 + b"\r\n\r\n"
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(http1.serve, far, SETTINGS, Metrics(), echo)
+        nursery.start_soon(serve_http, far, SETTINGS, Metrics(), echo)
         for at in range(len(head)):
             await near.send_all(head[at : at + 1])
             await wait_all_tasks_blocked()

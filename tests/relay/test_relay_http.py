@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stage import STREAMING, TAIL, bearer, error_of, stage
 
-from relay import http1, http_head
+from relay import http_head, serving
 from relay.http1 import Http1
 from relay.http_head import BadRequest, parse_head
 from relay.metrics import Metrics
@@ -151,7 +151,7 @@ async def test_garbage_behind_a_good_request_gets_an_error_too(autojump_clock):
         await http.answer(200)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(http1.serve, theirs, SETTINGS, Metrics(), greet)
+        nursery.start_soon(serving.serve, theirs, SETTINGS, Metrics(), greet)
         await ours.send_all(OK + b"\r\n" + b"GET / HTTP/1.1\r\nX: " + b"y" * 20_000)
         with trio.fail_after(5):
             answers = await everything(ours)
@@ -167,7 +167,7 @@ async def test_requests_can_follow_each_other_at_once(autojump_clock):
         await http.answer(200, (), request.target.encode() + b":" + body)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(http1.serve, theirs, SETTINGS, Metrics(), echo)
+        nursery.start_soon(serving.serve, theirs, SETTINGS, Metrics(), echo)
         one = b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
         two = b"POST /2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
         two += b"1\r\nc\r\n0a\r\n0123456789\r\n0\r\n\r\n"
@@ -188,7 +188,7 @@ async def test_expect_continue_is_answered(autojump_clock):
         await http.answer(200, (), await http.whole_body(100))
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(http1.serve, theirs, SETTINGS, Metrics(), echo)
+        nursery.start_soon(serving.serve, theirs, SETTINGS, Metrics(), echo)
         await ours.send_all(OK + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         assert await ours.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
         await ours.send_all(b"ab")
