@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from planesplit.cli import admin, bench, data, prove, split, verify  # noqa: F401 - they register
+from planesplit.cli import admin, bench, data, policy, prove, split, verify  # noqa: F401 - they register
 from planesplit.cli.options import app
 
 __all__ = ["app", "main"]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import trio
+
+from planesplit.commands.tables import as_json, as_table
+
+__all__ = ["Output", "as_json", "as_table", "for_terminal", "progress", "stdout"]
 
 MAX_QUEUED_BYTES = 1_048_576  # a reader that stalls holds so much of us, then we stop reading too
 STDOUT = 1
@@ -28,32 +30,6 @@ def progress(text: str) -> None:
     """Tell what is going on, on stderr."""
     sys.stderr.write(f"planesplit: {text}\n")
     sys.stderr.flush()
-
-
-def as_json(value: Any) -> str:
-    """Format a result for machines, one line."""
-    return json.dumps(value, ensure_ascii=False) + "\n"
-
-
-def as_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], headers: Sequence[str] = ()
-) -> str:
-    """Format rows for people: columns as wide as their widest value, no colour, no truncation.
-
-    Args:
-        rows: values by column.
-        columns: what is shown, in order.
-        headers: above them; the columns' names in capitals if not given.
-    """
-    cells = [list(headers) or [column.upper() for column in columns]]
-    cells += [[_cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
-    lines = ("   ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells)
-    return "".join(f"{line.rstrip()}\n" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None or value == "" else str(value)
 
 
 def for_terminal(text: str, *, colour: bool = True) -> str:

@@ -40,6 +40,12 @@ COMMANDS = (
     "bench",
     "bench sweep",
     "bench compare",
+    "policy",
+    "policy show",
+    "policy can-i",
+    "policy matrix",
+    "policy export",
+    "policy diff",
 )
 
 
@@ -91,6 +97,9 @@ def test_every_command_explains_itself(command: str) -> None:
         ["bind", "zoe", "Owner"],
         ["bind", "zoe"],
         ["run"],
+        ["policy", "can-i", "get", "pods"],
+        ["policy", "can-i", "--as", "nobody", "get", "pods"],
+        ["policy", "matrix", "--plane", "both"],
     ],
 )
 def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
