@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunnel.settings import load
@@ -100,6 +100,7 @@ class Ready:
         clusters: the customer's side, the first cluster first.
         pids: process id of every plane.
         seal: of the relay, as it told at its start.
+        memory: descriptors in the supervisor by plane, if the planes handed their memory over.
         planesplit_ready: where this was written.
     """
 
@@ -115,6 +116,7 @@ class Ready:
     credentials: Credentials | None = None
     clusters: tuple[ClusterAccess, ...] = ()
     seal: str = ""
+    memory: dict[str, tuple[int, ...]] = field(default_factory=dict)
     planesplit_ready: str = ""
     version: int = VERSION
 

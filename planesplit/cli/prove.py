@@ -24,6 +24,10 @@ Faults = Annotated[
 Seal = Annotated[bool, Parameter(help="Seal the relay, as is usual.")]
 Insecure = Annotated[bool, Parameter(negative="", help="Plain HTTP, no tokens.")]
 Keep = Annotated[Path | None, Parameter(help="Keep the split's state in this new directory.")]
+Attach = Annotated[
+    Path | None,
+    Parameter(help="Prove on the split of this ready file, which runs already; sees less of it."),
+]
 Html = Annotated[Path | None, Parameter(help="Write one HTML file that opens offline.")]
 Bundle = Annotated[Path | None, Parameter(help="Write signed evidence for `planesplit verify`.")]
 Leaks = Annotated[
@@ -47,6 +51,7 @@ async def prove(
     seal: Seal = True,
     insecure: Insecure = False,
     keep: Keep = None,
+    ready_file: Attach = None,
     json: Json = False,
     html: Html = None,
     bundle: Bundle = None,
@@ -61,7 +66,7 @@ async def prove(
     leak was caught), 1 if anything deviates (or a leak slipped through), 3 if no split can be
     started.
     """
-    from planesplit.commands.outcome import settle
+    from planesplit.commands.outcome import UsageError, settle
     from planesplit.commands.prove import prove as command
     from planesplit.commands.prove import rows_of
     from planesplit.commands.sabotage import Sabotage, list_leaks
@@ -79,6 +84,13 @@ async def prove(
         if list_sabotage:
             return list_leaks(json=json)
         wanted = Sabotage(sabotage, sabotage_module)
-        return await command(options, json=json, html=html, bundle=bundle, sabotage=wanted)
+        if ready_file is not None and (wanted or keep or insecure or not seal):
+            raise UsageError(
+                "--ready-file: that split is started already; leave --sabotage, --sabotage-module,"
+                " --keep, --insecure and --no-seal out"
+            )
+        return await command(
+            options, json=json, html=html, ready_file=ready_file, bundle=bundle, sabotage=wanted
+        )
 
     return await settle(do)

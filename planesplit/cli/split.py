@@ -45,6 +45,13 @@ async def up(
         bool,
         Parameter(help="Let the relay also wipe all memory that it frees, heads and tokens too."),
     ] = False,
+    provable: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Let 'prove --ready-file' of this user read the vendor's planes' memory.",
+        ),
+    ] = False,
 ) -> int:
     """Start all planes as processes and run until SIGTERM or Ctrl-C."""
     from planesplit.commands.outcome import settle
@@ -60,6 +67,7 @@ async def up(
         seal=seal,
         require_seal=require_seal,
         wipe_on_free=wipe_on_free,
+        provable=provable,
         pod_path=tuple(str(path.absolute()) for path in pod_path),
     )
     return await settle(partial(command, ready_file=ready_file, options=options))

@@ -11,10 +11,12 @@ from planesplit.commands.outcome import FAILED, OK, UsageError
 from planesplit.commands.output import as_json, progress
 from planesplit.commands.sabotage import NONE, Sabotage
 from planesplit.proof.canaries import BadCanary
-from planesplit.proof.options import ALL_ROWS, ProofOptions
+from planesplit.proof.options import ALL_ROWS, Proof, ProofOptions
 from planesplit.proof.report.page import as_page
 from planesplit.proof.report.text import as_text
+from planesplit.proof.run import UNDRIVEN, attach
 from planesplit.proof.run import prove as run
+from planesplit.ready import Ready
 
 
 async def prove(
@@ -22,12 +24,14 @@ async def prove(
     *,
     json: bool,
     html: Path | None,
+    ready_file: Path | None = None,
     bundle: Path | None = None,
     sabotage: Sabotage = NONE,
 ) -> int:
     """Prove once and print the result; exit 1 if anything is not as claimed.
 
     Args:
+        ready_file: of a split that runs already; None starts one.
         bundle: where signed evidence goes.
         sabotage: leaks to plant; then the table itself is made only for a page or a bundle.
 
@@ -42,7 +46,7 @@ async def prove(
     if matrix is not None and html is None and bundle is None:
         return OK if good else FAILED
     try:
-        proof = await run(options, progress)
+        proof = await (attached(ready_file, options) if ready_file else run(options, progress))
     except BadCanary as error:
         raise UsageError(str(error)) from None
     if html is not None:
@@ -51,6 +55,18 @@ async def prove(
         save(bundle, proof, matrix)
     sys.stdout.write(as_json(proof.as_json()) if json else as_text(proof))
     return OK if proof.clean and good else FAILED
+
+
+async def attached(ready_file: Path, options: ProofOptions) -> Proof:
+    """Prove on a split that runs already.
+
+    Raises:
+        NoSplit: there is none by this file.
+        UsageError: no row is left that can be driven there.
+    """
+    if not options.rows - UNDRIVEN:
+        raise UsageError("row A7 is driven by a split of prove's own only; leave --ready-file out")
+    return await attach(Ready.read(ready_file), options, progress)
 
 
 def rows_of(texts: Iterable[str]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from planesplit.proof.options import ProofOptions
+from planesplit.proof.subject import Subject
 from planesplit.split.core import Split
 
 UNSEALED, NO_LEVEL = "unsealed", "none"  # the relay is away, and says that it is not sealed
@@ -35,7 +36,7 @@ NOT_SHOWN = (
 )
 
 
-async def seal(split: Split) -> str:
+async def seal(split: Subject) -> str:
     """Return the seal's level as the relay tells it, or `unsealed`."""
     try:
         names = await split.metrics()
@@ -48,7 +49,7 @@ async def seal(split: Split) -> str:
     return UNSEALED
 
 
-def describe(split: Split, options: ProofOptions) -> dict[str, Any]:
+def describe(split: Subject, options: ProofOptions) -> dict[str, Any]:
     """Return versions, commit, machine and configuration."""
     return {
         "versions": {name: _version(name) for name in PACKAGES},
@@ -61,6 +62,7 @@ def describe(split: Split, options: ProofOptions) -> dict[str, Any]:
         "tls": not split.options.insecure,
         "rows": sorted(options.rows),
         "faults": options.faults,
+        "attached": not isinstance(split, Split),
     }
 
 

@@ -110,6 +110,7 @@ class Proof:
         deviations: everything that is not as claimed; empty in a clean run.
         canaries: what names this run's canaries: digest, salt, challenge.
         blind_spots, not_shown: what no detector sees, and what no run can show.
+        unseen: what this run could not look at or drive: the split ran already.
     """
 
     rows: tuple[RowProof, ...]
@@ -122,6 +123,7 @@ class Proof:
     canaries: Mapping[str, str]
     blind_spots: tuple[str, ...] = ()
     not_shown: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from planesplit.proof import claims, environment, verdict
+from planesplit.proof.attached import Attached
 from planesplit.proof.canaries import Canaries
 from planesplit.proof.detectors import DETECTORS, Detector
 from planesplit.proof.drive.drive import drive
@@ -22,10 +23,13 @@ from planesplit.proof.drive.recorder import STRANGER, STRANGERS_ORG
 from planesplit.proof.find import Find
 from planesplit.proof.options import DetectorProof, Proof, ProofOptions
 from planesplit.proof.stage import Stage
+from planesplit.proof.subject import Subject
+from planesplit.ready import Ready
 from planesplit.split.core import Split
 from planesplit.split.directory import merge
 from planesplit.split.options import CUSTOMER, Client, SplitOptions
 
+UNDRIVEN = frozenset({claims.LAYER.row})  # on a split that runs already: nobody may push images
 Tell = Callable[[str], None]
 
 
@@ -64,27 +68,48 @@ def prepared(options: SplitOptions, workshop: Path) -> SplitOptions:
     )
 
 
+async def attach(ready: Ready, options: ProofOptions, tell: Tell = lambda text: None) -> Proof:
+    """Prove on a split that runs already; what is pushed stays in the stores where it belongs.
+
+    Args:
+        ready: its ready file.
+        tell: shows progress.
+
+    Raises:
+        BadCanary: the reviewer's value or nonce cannot be used.
+    """
+    attached = Attached(ready)
+    options = dataclasses.replace(options, split=attached.options, rows=options.rows - UNDRIVEN)
+    for text in attached.unseen.values():
+        tell(f"not seen: {text}")
+    try:
+        return await examine(attached, options, tell, unseen=attached.unseen)
+    finally:
+        attached.close()
+
+
 async def examine(
-    split: Split,
+    split: Subject,
     options: ProofOptions,
     tell: Tell = lambda text: None,
     alarm: Tell | None = None,
+    unseen: Mapping[str, str] | None = None,
 ) -> Proof:
     """Prove on a running split; may be called again and again, with new canaries each time.
 
     Args:
-        split: opened with `prepared` options; its tunnels are open.
+        split: its tunnels are open; an own one was opened with `prepared` options.
         tell: shows progress.
         alarm: shows what a part waited for that was not done in time; as `tell` if not given.
+        unseen: what cannot be looked at or driven, by its part of the proof.
     """
     began, started = trio.current_time(), datetime.now(UTC)
     canaries = Canaries(options.canary, options.challenge, claims.METADATA)
     detectors = [made() for made in DETECTORS]
     with tempfile.TemporaryDirectory(prefix="planesplit-proof-") as workshop, ExitStack() as exits:
         async with trio.open_nursery() as nursery:
-            stage = Stage(
-                split, canaries, options.rows, Path(workshop), nursery, exits, tell, alarm or tell
-            )
+            stage = Stage(split, canaries, options.rows, Path(workshop), nursery, exits, tell)
+            stage.alarm, stage.unseen = alarm or tell, unseen or {}
             for detector in detectors:
                 await detector.arm(stage)
             await drive(stage, with_faults=options.faults)
@@ -104,6 +129,7 @@ async def examine(
         canaries=_named(canaries),
         blind_spots=environment.BLIND_SPOTS,
         not_shown=environment.NOT_SHOWN,
+        unseen=tuple(stage.unseen.values()),
     )
 
 

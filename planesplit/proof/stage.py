@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ import trio
 from planesplit.connect_client import ConnectError
 from planesplit.proof.canaries import Canaries, Kind
 from planesplit.proof.find import Find
+from planesplit.proof.subject import Subject
 from planesplit.residency import Counted
 from planesplit.split.core import Split
 from planesplit.split.options import CONTROL, RELAY
@@ -51,6 +52,7 @@ class Stage:
         exits: what is undone at the end.
         tell: shows progress.
         alarm: shows what goes wrong at length, for diagnosis.
+        unseen: what cannot be looked at or driven, by its part of the proof.
         started_s: wall clock before the first canary was made, seconds since the epoch.
 
     Attributes:
@@ -63,7 +65,7 @@ class Stage:
         hops: bytes of each row by hop, over all lives of the planes.
     """
 
-    split: Split
+    split: Subject
     canaries: Canaries
     rows: frozenset[str]
     workshop: Path
@@ -71,6 +73,7 @@ class Stage:
     exits: ExitStack
     tell: Callable[[str], None] = lambda text: None
     alarm: Callable[[str], None] = lambda text: None
+    unseen: Mapping[str, str] = field(default_factory=dict)
     started_s: float = field(default_factory=lambda: time.time() - 1.0)
     delivered: dict[Kind, int] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -80,6 +83,11 @@ class Stage:
     before_restart: list[Callable[[], None]] = field(default_factory=list)
     hops: dict[str, Counted] = field(default_factory=dict)
     _before: dict[str, Counted] = field(default_factory=dict)
+
+    @property
+    def own(self) -> Split | None:
+        """The split, if it is this proof's own: only then it may be cut and restarted."""
+        return self.split if isinstance(self.split, Split) else None
 
     @property
     def directory(self) -> Path:
@@ -132,8 +140,12 @@ class Stage:
         """
         self.hops = {row.row.id: self._added(row) for row in await self.split.residency()}
 
-    async def restart(self, plane: str) -> None:
+    async def restart(self, split: Split, plane: str) -> None:
         """Stop a plane in order (SIGTERM) and start it again; its counters are kept.
+
+        Args:
+            split: this proof's own.
+            plane: which one.
 
         Raises:
             CountersAway: naming the hop that does not tell.
@@ -141,9 +153,9 @@ class Stage:
         before = {row.row.id: row for row in await self.split.residency()}
         for call in self.before_restart:
             call()
-        await self.split.stop(plane)
-        await self.split.restart(plane)
-        await self.split.heal()
+        await split.stop(plane)
+        await split.restart(plane)
+        await split.heal()
         for row in await self.split.residency():
             lost = before[row.row.id]
             self._before[row.row.id] = dataclasses.replace(

@@ -28,7 +28,7 @@ from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
 from planesplit.split.flyte_config import write_flyte_config
 from planesplit.split.link import Ending, Link
-from planesplit.split.options import AGENT, DEMO_CLIENT, SplitOptions
+from planesplit.split.options import AGENT, CONTROL, DEMO_CLIENT, RELAY, SplitOptions
 from planesplit.split.plane import LAST_LINES, PlaneFailed
 from planesplit.split.process_memory import ProcessMemory
 from planesplit.split.processes import Processes
@@ -338,10 +338,15 @@ class Split:
             flyte=write_flyte_config(flyte_file, urls.control, options.place, files.ca_file, login),
             pids=self._planes.pids,
             seal=self._planes.seal,
+            memory=self._handed_over(),
             ca_file=files.ca_file,
             credentials=login,
             clusters=tuple(self._access(site) for site in files.sites.values()),
         ).write(files.path / "ready.json")
+
+    def _handed_over(self) -> dict[str, tuple[int, ...]]:
+        memories = {plane: self.memory(plane) for plane in (RELAY, CONTROL)}
+        return {plane: memory.descriptors for plane, memory in memories.items() if memory}
 
     def _access(self, site: Site) -> ClusterAccess:
         urls, key = self._planes.site_urls(site), site.store_keys["operator-system"]

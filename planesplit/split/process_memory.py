@@ -72,6 +72,11 @@ class ProcessMemory:
         self._buffer = bytearray(PIECE_BYTES)
         self._lock = threading.Lock()  # a scan may run in a thread while the process ends
 
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """The numbers of both, memory first."""
+        return self._memory, self._maps
+
     def regions(self, overlap_bytes: int = OVERLAP_BYTES) -> Iterator[tuple[str, memoryview]]:
         """Yield what the process can read and could have written, in pieces of at most 1 MiB.
 

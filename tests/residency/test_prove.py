@@ -11,10 +11,14 @@ import pytest
 import trio
 
 from planesplit.proof import claims
-from planesplit.proof.options import AS_CLAIMED, Proof, ProofOptions
+from planesplit.proof.attached import NO_MEMORY, NOT_HERE, Attached
+from planesplit.proof.options import AS_CLAIMED, DEVIATES, NOT_DRIVEN, Proof, ProofOptions
 from planesplit.proof.report.page import as_page
 from planesplit.proof.report.text import as_text
-from planesplit.proof.run import prove
+from planesplit.proof.run import attach, prove
+from planesplit.ready import ClusterAccess, Flyte, Place, Ready, Urls
+from planesplit.split.core import Split
+from planesplit.split.options import RELAY, SplitOptions
 from tunnel.rows import ROWS
 
 pytestmark = pytest.mark.integration
@@ -60,6 +64,41 @@ def _told(proof: Proof) -> None:
     assert json.loads(record)["clean"] is True
 
 
+ON_A_SPLIT = ProofOptions(rows=frozenset({"A7", "A8", "A9"}))
+
+
+@pytest.mark.parametrize("leak", ["", "memory-cache"], ids=["clean", "leaking"])
+async def test_a_split_that_runs_already(leak: str) -> None:
+    planted = {RELAY: leak} if leak else {}
+    options = SplitOptions(provable=True, clickhouse=False, link=False, planted=planted)
+    with trio.fail_after(WITHIN_S):
+        async with Split(options) as split:
+            proof = await attach(split.ready, ON_A_SPLIT)
+    assert {each.detector for each in proof.deviations} == ({"memory"} if leak else set())
+    verdicts = {row.id: row.verdict for row in proof.rows}
+    assert (verdicts["A7"], verdicts["A9"]) == (NOT_DRIVEN, AS_CLAIMED)
+    assert verdicts["A8"] == (DEVIATES if leak else AS_CLAIMED)
+    assert len(proof.unseen) == len(NOT_HERE)
+    assert "not everything looked at" in as_text(proof)
+    assert all(text in as_page(proof) for text in proof.unseen)
+
+
+def test_memory_that_is_closed_to_this_user_is_not_scanned_and_said_so(
+    monkeypatch: pytest.MonkeyPatch, ready: Ready
+) -> None:
+    monkeypatch.setattr(Attached, "_opened", lambda self, plane: None)
+    assert Attached(ready).unseen["memory"] == NO_MEMORY
+
+
+@pytest.fixture
+def ready() -> Ready:
+    """Of a split that nobody asks anything."""
+    place = Place("acme", "demo", "development", "c1")
+    urls = Urls("https://h:1", "https://h:2", "http://h:3")
+    clusters = (ClusterAccess("c1"),)
+    return Ready(1, 1, "/d", False, place, urls, Flyte("", {}), {}, clusters=clusters)
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "planesplit", "prove", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, check=False)
@@ -81,8 +120,10 @@ def test_a_single_row_as_json() -> None:
         (("--challenge", "no hex"), "--challenge"),
         (("--rows", "A13"), "A13"),
         (("--html", "/nowhere/at/all.html"), "/nowhere/at/all.html"),
+        (("--ready-file", "r.json", "--sabotage", "all"), "--ready-file"),
+        (("--ready-file", "r.json", "--rows", "A7"), "A7"),
     ],
-    ids=["canary", "challenge", "row", "directory"],
+    ids=["canary", "challenge", "row", "directory", "planted beside", "images beside"],
 )
 def test_what_cannot_be_asked(arguments: tuple[str, ...], word: str) -> None:
     done = run(*arguments)

@@ -89,6 +89,8 @@ def repeat(evidence: Evidence) -> ProofOptions:
     rows, planes = frozenset(said.get("rows", ())), [str(p) for p in said.get("planes", ())]
     if not rows <= ALL_ROWS:
         raise Misfit("its rows are not the white paper's")
+    if said.get("attached"):
+        raise Misfit("its split was somebody's own: 'planesplit prove --ready-file' looks again")
     clusters = dict.fromkeys(p.partition("@")[2] for p in planes if "@" in p)
     split = SplitOptions(
         insecure=not said.get("tls", True),

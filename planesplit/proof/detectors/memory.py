@@ -25,6 +25,9 @@ class Memory(Detector):
 
     async def look(self, stage: Stage) -> list[Find]:
         """Scan when all streams are closed: nothing that is only relayed may be left."""
+        if reason := stage.unseen.get(self.name):
+            self.looked = f"nothing: {reason}"
+            return []
         finds: list[Find] = []
         size = 0
         for plane in STORES:

@@ -27,6 +27,9 @@ class Output(Detector):
 
     async def look(self, stage: Stage) -> list[Find]:
         """Scan what was heard, and what the journals keep of the time before."""
+        if reason := stage.unseen.get(self.name):
+            self.looked = f"nothing: {reason}"
+            return []
         finds: list[Find] = []
         for plane, lines in self._lines.items():
             store = claims.JOURNAL if plane in VENDOR_PLANES else claims.CUSTOMER_JOURNAL

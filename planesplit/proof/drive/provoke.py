@@ -76,12 +76,13 @@ async def _send(http: httpx.AsyncClient, url: str, headers: dict[str, str], body
 
 async def _garbage(stage: Stage) -> None:
     """Send what is neither TLS nor HTTP to the agents' listener."""
-    if not stage.split.link.port:
+    own = stage.own
+    if own is None or not own.link.port:
         return
     noise = _noise(stage, claims.BAD_PATH)
     with trio.move_on_after(2.0):
         try:
-            async with await trio.open_tcp_stream(LOOPBACK, stage.split.link.port) as stream:
+            async with await trio.open_tcp_stream(LOOPBACK, own.link.port) as stream:
                 await stream.send_all(b"GET /" + noise + b" HTTP/1.1\r\n\r\n" + noise)
                 await stream.receive_some()
         except (OSError, trio.BrokenResourceError):

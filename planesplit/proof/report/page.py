@@ -65,6 +65,7 @@ def as_page(proof: Proof) -> str:
             "<p class=sub>Bytes of bodies by each hop's own counters; direct: between a client or "
             "a pod and the customer's listeners, past relay and control plane.</p>",
             _section("Where was looked", _detectors(proof)),
+            _section("What was not looked at", _list(proof.unseen)) if proof.unseen else "",
             _section("What no search sees", _list(proof.blind_spots)),
             _section("What this does not show", _list(proof.not_shown)),
             _section("This run", _facts(proof)),

@@ -48,7 +48,8 @@ def cells(row: RowProof) -> dict[str, str]:
 def verdict(proof: Proof) -> str:
     """Return the one sentence that the run comes to."""
     where = f"{proof.environment.get('commit') or proof.environment['versions']['planesplit']}"
-    run = f"1 run of {proof.seconds:g} s, relay {_sealed(proof)}, {where}"
+    partly = ", not everything looked at" if proof.unseen else ""
+    run = f"1 run of {proof.seconds:g} s, relay {_sealed(proof)}, {where}{partly}"
     if not proof.clean:
         return f"NOT as claimed: {len(proof.deviations)} deviations ({run})"
     prevented = "" if proof.seal in ("unsealed", "none") else "blocked by the kernel and "
@@ -82,9 +83,11 @@ def _detectors(proof: Proof) -> Iterator[str]:
 
 def _limits(proof: Proof) -> Iterator[str]:
     for title, texts in (
+        ("not looked at, as the split ran already", proof.unseen),
         ("not seen by any search", proof.blind_spots),
         ("not shown", proof.not_shown),
     ):
-        yield f"{title}\n"
-        yield from (f"  - {text}\n" for text in texts)
-        yield "\n"
+        if texts:
+            yield f"{title}\n"
+            yield from (f"  - {text}\n" for text in texts)
+            yield "\n"
