@@ -14,7 +14,7 @@ import pytest
 import trio
 from proof_cast import child, staged, waiting_child
 
-from planesplit.proof import claims
+from planesplit.proof import claims, processes
 from planesplit.proof.canaries import Kind
 from planesplit.proof.detectors import DETECTORS, fanotify, files
 from planesplit.proof.detectors.answers import Answers
@@ -240,6 +240,32 @@ async def test_process_io(name: str, tmp_path: Path) -> None:
             found = await detector.look(stage)
             assert found, "found"
             assert "/" + str(pid) not in str([find.place for find in found]), "no names of files"
+
+
+WROTE = "os.write(os.open(PATH, os.O_CREAT | os.O_WRONLY), bytes(40_000))"
+
+
+@pytest.mark.parametrize(("when", "found"), [("before", False), ("after", True)])
+async def test_bytes_count_from_when_a_process_serves(
+    when: str, found: bool, tmp_path: Path
+) -> None:
+    """What a process notes while it starts, such as times of access, is its loader's."""
+    path = f"PATH = {str(tmp_path / 'x')!r}; import os, socket, sys"
+    serve = "s = socket.create_server(('127.0.0.1', 0))"
+    async with staged(tmp_path) as stage:
+        detector = ProcessIo()
+        await detector.arm(stage)
+        begin = f"{path}\n{WROTE if when == 'before' else ''}\n{serve}\nprint('up', flush=True)\n"
+        script = f"{begin}sys.stdin.readline()\n{WROTE if when == 'after' else ''}"
+        with waiting_child(script) as (pid, go_on):
+            stage.split.pids[RELAY] = pid
+            with trio.fail_after(5):
+                while not processes.serves(pid):
+                    await trio.sleep(0.01)
+            detector._look_once(stage)
+            go_on()
+            finds = await detector.look(stage)
+        assert ("written bytes" in {find.encoding for find in finds}) is found
 
 
 WRITES = {

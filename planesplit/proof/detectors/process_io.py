@@ -59,6 +59,7 @@ class ProcessIo(Detector):
         self._looks += 1
         own = f"{stage.directory}/control/metadata.db"
         for plane, pid in stage.vendor_pids.items():
+            self._begin(pid)
             for target in processes.writable_files(pid):
                 if plane == RELAY or not target.startswith(own):
                     self._trace(f"{plane} has open {os.path.dirname(target)}/…", "writable file")
@@ -69,6 +70,15 @@ class ProcessIo(Detector):
                 self._trace(f"{plane} has started a process", "child process")
             if account:
                 self._account(plane, pid)
+
+    def _begin(self, pid: int) -> None:
+        """Account a process that was started again from when it serves.
+
+        Before, it reads its configuration: the time of access that the kernel notes of a file that
+        was never read counts as a written page.
+        """
+        if pid not in self._written and processes.serves(pid):
+            self._written[pid] = processes.counters(pid).get("write_bytes", 0)
 
     def _account(self, plane: str, pid: int) -> None:
         for name in processes.shared_mappings(pid):

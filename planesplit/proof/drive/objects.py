@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -84,6 +85,8 @@ async def _run(stage: Stage, viewer: Viewer) -> str:
     template.container.image = "any"
     template.container.command.extend([sys.executable, "-c", POD])
     template.container.args.extend(["{{.outputPrefix}}", _results(stage)])
+    if packages := os.environ.get("PYTHONPATH"):  # pods inherit next to nothing
+        template.container.env.add(key="PYTHONPATH", value=packages)
     answer = await viewer.call("CreateRun", request, run_service_pb2.CreateRunResponse)
     run = str(answer.run.action.id.run.name)
     if (await viewer.wait(run)).phase != "SUCCEEDED":
