@@ -115,18 +115,28 @@ async def examine(
             await drive(stage, with_faults=options.faults)
             finds = await _look(stage, detectors)
             nursery.cancel_scope.cancel()
-    found = verdict.deviations(stage, [find for each in finds.values() for find in each])
+    looked = tuple(
+        DetectorProof(d.name, d.looked, tuple(finds[d.name]), d.blind_to) for d in detectors
+    )
+    proof = await _judged(stage, options, looked)
+    seconds = round(trio.current_time() - began, 1)
+    shown = started.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return dataclasses.replace(proof, started=shown, seconds=seconds)
+
+
+async def _judged(stage: Stage, options: ProofOptions, looked: tuple[DetectorProof, ...]) -> Proof:
+    """Return the proof that follows from what was found; its times are the caller's."""
+    finds = [find for detector in looked for find in detector.finds]
+    found = verdict.deviations(stage, finds)
     return Proof(
-        rows=verdict.table(stage, [f for each in finds.values() for f in each], found),
-        detectors=tuple(
-            DetectorProof(d.name, d.looked, tuple(finds[d.name]), d.blind_to) for d in detectors
-        ),
-        seal=await environment.seal(split),
-        environment=environment.describe(split, options),
-        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        seconds=round(trio.current_time() - began, 1),
+        rows=verdict.table(stage, finds, found),
+        detectors=looked,
+        seal=await environment.seal(stage.split),
+        environment=environment.describe(stage.split, options),
+        started="",
+        seconds=0.0,
         deviations=tuple(found),
-        canaries=_named(canaries),
+        canaries=_named(stage.canaries),
         blind_spots=environment.BLIND_SPOTS,
         not_shown=environment.NOT_SHOWN,
         unseen=tuple(stage.unseen.values()),
