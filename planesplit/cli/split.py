@@ -11,6 +11,21 @@ from cyclopts.validators import Number
 
 from planesplit.cli.options import Output, ReadyFile, app, get
 
+Level = Annotated[
+    Literal["", "limits", "kernel", "full"],
+    Parameter(help="Do not start below this level; see 'planesplit doctor'."),
+]
+WipeOnFree = Annotated[
+    bool,
+    Parameter(help="Let the relay also wipe all memory that it frees, heads and tokens too."),
+]
+Provable = Annotated[
+    bool,
+    Parameter(
+        negative="", help="Let this user's 'prove --ready-file' read the vendor's planes' memory."
+    ),
+]
+
 
 @app.command
 async def up(
@@ -37,21 +52,9 @@ async def up(
     seal: Annotated[
         bool, Parameter(help="Let the relay give up files, dialling and programs for good.")
     ] = True,
-    require_seal: Annotated[
-        Literal["", "limits", "kernel", "full"],
-        Parameter(help="Do not start below this level; see 'planesplit doctor'."),
-    ] = "",
-    wipe_on_free: Annotated[
-        bool,
-        Parameter(help="Let the relay also wipe all memory that it frees, heads and tokens too."),
-    ] = False,
-    provable: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            help="Let 'prove --ready-file' of this user read the vendor's planes' memory.",
-        ),
-    ] = False,
+    require_seal: Level = "",
+    wipe_on_free: WipeOnFree = False,
+    provable: Provable = False,
 ) -> int:
     """Start all planes as processes and run until SIGTERM or Ctrl-C."""
     from planesplit.commands.outcome import settle
