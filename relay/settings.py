@@ -71,7 +71,7 @@ class RelaySettings:
         why="bytes between two MARKs; the tunnel's smallest window must hold a whole unit",
     )
     batch_bytes: int = setting(
-        262_144,
+        524_288,
         low=65_536,
         high=4_194_304,
         why="bytes joined into one send: larger ones no longer pay, and the copy is bounded",

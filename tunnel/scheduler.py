@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 
 from tunnel.errors import Code, RemoteError
-from tunnel.frames import U32, FrameType, frame
+from tunnel.frames import MAX_CURSOR_BYTES, U32, UNIT_BYTES, FrameType, frame
 from tunnel.payload import Buffer
 from tunnel.streams import Frame, StreamRecord
 
-QUANTUM_BYTES = 65_536  # round-robin p99 12 ms against 33 ms first-in-first-out (measured)
+# Four units of 64 KiB with their marks: one write for the receiver's viewer. Round-robin's p99 is
+# 12 ms against 33 ms first-in-first-out (measured with one unit; with four: decision 32).
+QUANTUM_BYTES = 4 * (UNIT_BYTES + MAX_CURSOR_BYTES)
 MAX_CONTROL_FRAMES = 4_096  # a peer that provokes answers and does not read them is cut off
 
 
@@ -64,7 +66,7 @@ class Scheduler:
             self._ring.append(record)
 
     def take(self, budget_bytes: int, limit_bytes: int) -> tuple[list[Frame], list[StreamRecord]]:
-        """Return the next frames, about `budget_bytes` of them, and the streams they came from."""
+        """Return the next frames and whose they are; no turn begins after the budget."""
         frames: list[Frame] = [[control] for control in self._control]
         frames += [[frame(FrameType.CREDIT, i, U32.pack(n))] for i, n in self._credit.items()]
         self._control.clear()

@@ -124,10 +124,10 @@ class TunnelSettings:
         why="a stream that drained nothing for so long loses its window growth",
     )
     send_queue_bytes: int = setting(
-        131_072,
+        262_144,
         low=65_536,
         high=4_194_304,
-        why="unsent bytes per stream before its writer waits: two quanta keep the pipe full",
+        why="unsent bytes per stream before its writer waits: four units go in one turn",
     )
     ping_interval_s: float = setting(
         3.0,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tunnel.errors import Code, RemoteError
-from tunnel.frames import HEADER, MAX_DATA_BYTES, U32, FrameType, frame
+from tunnel.frames import HEADER, MAX_CURSOR_BYTES, MAX_DATA_BYTES, U32, FrameType, frame
 from tunnel.scheduler import MAX_CONTROL_FRAMES, QUANTUM_BYTES, Scheduler, joined
 from tunnel.stream_state import Half
 from tunnel.streams import Frame, StreamRecord
@@ -88,12 +88,21 @@ def test_control_frames_are_limited() -> None:
 def test_streams_take_turns() -> None:
     scheduler = Scheduler()
     for stream_id in (1, 3, 5):
-        scheduler.ready(writer(stream_id, 4 * MAX_DATA_BYTES))
+        scheduler.ready(writer(stream_id, 16 * MAX_DATA_BYTES))
     turns = []
     while scheduler.pending:
         _, touched = scheduler.take(1, MAX_DATA_BYTES)
         turns += [record.id for record in touched]
     assert turns == [1, 3, 5] * 4
+
+
+def test_four_units_with_their_marks_are_one_turn() -> None:
+    record = writer(1, 0)
+    for _ in range(5):
+        record.put(FrameType.DATA, bytes(MAX_DATA_BYTES))
+        record.put(FrameType.MARK, bytes(MAX_CURSOR_BYTES))
+    frames, _ = record.pull(QUANTUM_BYTES, MAX_DATA_BYTES)
+    assert [who(f)[0] for f in frames] == [FrameType.DATA, FrameType.MARK] * 4
 
 
 def test_a_small_message_waits_for_one_turn_of_the_others_at_most() -> None:

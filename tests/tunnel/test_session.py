@@ -206,7 +206,7 @@ async def test_an_overrun_hurts_one_stream(autojump_clock: MockClock) -> None:
         assert record is not None
         record.credit.credit += 1
         with pytest.raises(StreamReset) as caught:
-            await bad.send(bytes(SETTINGS.window_bytes + 200_000))
+            await bad.send(bytes(SETTINGS.window_bytes + 2 * SETTINGS.send_queue_bytes))
         assert caught.value.code is Code.FLOW_CONTROL
         assert good.take() == [Head(ANSWER)]
         assert good.reset_code is None
