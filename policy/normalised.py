@@ -204,7 +204,7 @@ NOTES: tuple[Note, ...] = (
         "Appendix C has no column Scope; its head says that all roles are ClusterRole",
     ),
     Note(
-        ("D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "C1"),
+        ("C1", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8"),
         "",
         "bound to the service account of Appendix E that does what the purpose says",
         "Appendix C and D name no subjects",

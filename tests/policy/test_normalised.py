@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from access_page import PAGE, page
 from seed_tables import Cells, compute, control, iam
 
 from policy.iam import iam_accounts
@@ -103,3 +104,8 @@ def test_resources_are_found_by_every_name() -> None:
     for name in ("pods", "pod", "Pod", "po", "PVCs", "pvc", "persistentvolumeclaims", "HPAs"):
         assert find(name) is not None
     assert find("podz") is None
+
+
+def test_the_page_is_current() -> None:
+    """`python tests/policy/access_page.py` writes it."""
+    assert page(PAGE.read_text(encoding="utf-8")) == PAGE.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from planesplit.commands.policy.answer import OK
@@ -98,32 +98,43 @@ def _s3_rows(planes: Sequence[Plane]) -> list[dict[str, str]]:
     ]
 
 
+Section = tuple[str, list[dict[str, str]], tuple[str, ...]]  # title, rows, columns
+
+
+def sections(planes: Sequence[Plane] = PLANES, columns: tuple[str, ...] = ()) -> Iterator[Section]:
+    """Yield a table for each plane's cluster, and that of the buckets.
+
+    Args:
+        planes: which.
+        columns: resources; those of SHOWN, and the buckets, if not given.
+    """
+    for plane in planes:
+        shown = columns or SHOWN[plane]
+        yield f"The {plane} plane's cluster", _rows(plane, shown), ("account", *shown)
+    if not columns:
+        yield "Customers' buckets", _s3_rows(planes), ("account", "plane", *BUCKETS)
+
+
+def as_markdown(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> str:
+    """Format rows as a table of a markdown page."""
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[(row.get(column) or "-").strip() for column in columns] for row in rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def _table(planes: Sequence[Plane], columns: tuple[str, ...]) -> str:
-    return _text(planes, columns, as_table, "{}\n") + LEGEND
+    tables = (
+        f"{title}\n{as_table(rows, heads)}\n" for title, rows, heads in sections(planes, columns)
+    )
+    return "".join(tables) + LEGEND
 
 
 def _markdown(planes: Sequence[Plane], columns: tuple[str, ...]) -> str:
-    return _text(planes, columns, _as_markdown, "### {}\n\n") + LEGEND
-
-
-def _text(
-    planes: Sequence[Plane], columns: tuple[str, ...], table: Callable[..., str], head: str
-) -> str:
-    text = ""
-    for plane in planes:
-        shown = columns or SHOWN[plane]
-        title = head.format(f"The {plane} plane's cluster")
-        text += title + table(_rows(plane, shown), ("account", *shown)) + "\n"
-    if columns:
-        return text
-    rows = _s3_rows(planes)
-    return text + head.format("Customers' buckets") + table(rows, tuple(rows[0])) + "\n"
-
-
-def _as_markdown(rows: Sequence[dict[str, str]], columns: Sequence[str]) -> str:
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[row.get(column) or "-" for column in columns] for row in rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    tables = (
+        f"### {title}\n\n{as_markdown(rows, heads)}\n"
+        for title, rows, heads in sections(planes, columns)
+    )
+    return "".join(tables) + LEGEND
 
 
 def _records(planes: Sequence[Plane], columns: tuple[str, ...]) -> list[dict[str, Any]]:
