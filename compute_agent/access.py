@@ -1,50 +1,55 @@
 """Who may do what here: the customer's own check, whatever the relay says.
 
 The control plane pushes the roles of this org; every viewer's exchange is judged by them again, as
-is every token at the data endpoint. A relay that mixes up subjects or scopes gets nothing.
+is every token at the data endpoint. Who asks is what the issuer has signed, not what the relay
+says: a relay that mixes up or invents subjects, scopes or requests gets nothing by it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import trio
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.interceptor import MetadataInterceptor
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import GuestProtocol, OKPKey
 
-from compute_agent.exchange import current_exchange
+from compute_agent.exchange import current_body, current_exchange
+from compute_agent.proof import Flaw, ProofRefused
+from compute_agent.trust import Trust
 from tunnel.capabilities import CAPABILITIES, Capability
 from tunnel.exchange import RequestHead
 from tunnel.messages.planesplit_v1_pb2 import AccessRequest, AccessResponse, Binding
 from tunnel.messages.rpc import Context
 from tunnel.roles import PERMISSIONS
+from tunnel.tokens import (
+    CLOCK_SKEW_S,
+    CONTROL,
+    IDENTITY,
+    VIEWER,
+    Keys,
+    Kind,
+    TokenInvalid,
+    import_keys,
+)
 
 ANY = "*"
-AUDIENCE = "planesplit"
-ALGORITHMS = ("Ed25519",)  # RFC 9864; pinned, whatever a token's header says
-CONTROL = "control"  # whom the relay names when the control plane opens an exchange
+CONTROL_SUBJECT = "control"  # whom the relay names when the control plane opens an exchange
 DEMO_SUBJECT = "demo"
-MAX_TOKEN_BYTES = 4096
-MAX_KEYS = 16  # an issuer has two while it rotates
-CLOCK_SKEW_S = 5  # between the customer's machine and the issuer
+MAX_USED = 4096  # proofs of the control plane in their minute: 64 calls at once, and much room
 
 
 @dataclass(frozen=True, slots=True)
 class _Policy:
-    """One push; `bindings` by subject."""
+    """One push; `bindings` by subject, `expires_s` since the epoch or 0 for never."""
 
     version: int
-    issuer: str
-    keys: dict[str, OKPKey] = field(repr=False)
     bindings: Mapping[str, tuple[Binding, ...]]
     revoked: Mapping[str, int]
+    expires_s: int
 
 
 class Access:
@@ -52,19 +57,39 @@ class Access:
 
     Args:
         org: the agent's own; a push that speaks of another is refused.
-        insecure: no tokens: every caller of the data endpoint is `demo`; loopback only.
         now_s: wall clock, seconds since the epoch.
+        trust: whose signatures count; None for no tokens and no proofs, every caller of the data
+            endpoint is `demo`: loopback only.
+        cluster: the agent's own.
+        grace_s: how long after its end a viewer's identity is good for what resumes.
+        require_proof: False lets exchanges without any proof pass, as the relay names them.
     """
 
-    def __init__(self, org: str, *, insecure: bool, now_s: Callable[[], float]) -> None:
-        self._org, self._insecure, self._now_s = org, insecure, now_s
+    def __init__(
+        self,
+        org: str,
+        *,
+        now_s: Callable[[], float],
+        trust: Trust | None,
+        cluster: str = "",
+        grace_s: int = 0,
+        require_proof: bool = True,
+    ) -> None:
+        self._org, self._cluster, self._now_s, self._trust = org, cluster, now_s, trust
+        self._grace_s, self._require_proof = grace_s, require_proof
         self._policy: _Policy | None = None
         self._known = trio.Event()
+        self._used: dict[str, int] = {}  # proof's id -> its end, seconds since the epoch
 
     @property
     def version(self) -> int:
         """Version in force, 0 before the first push."""
         return self._policy.version if self._policy is not None else 0
+
+    @property
+    def _standing(self) -> tuple[int, int]:
+        """What a push must be above: the version in force, and its end."""
+        return (self.version, self._policy.expires_s) if self._policy is not None else (0, 0)
 
     def put(self, request: AccessRequest) -> int:
         """Take a push, unless a newer one is in force; return the version that is.
@@ -72,8 +97,11 @@ class Access:
         Raises:
             ValueError: it speaks of another org, of unknown roles, or its keys are malformed.
         """
-        if request.version > self.version:
-            self._policy = _policy(request, self._org)
+        if (request.version, request.expires_s) > self._standing:
+            policy, keys = _policy(request, self._org), _keys(request.jwks)
+            if self._trust is not None:
+                self._trust.adopt(request.issuer, keys)
+            self._policy = policy
             self._known.set()
         return self.version
 
@@ -111,61 +139,92 @@ class Access:
                 before the first push.
         """
         policy = self._in_force()
-        if self._insecure:
+        if self._trust is None:
             return DEMO_SUBJECT
         scheme, _, token = authorization.partition(" ")
-        claims = self._claims(policy, token) if scheme.lower() == "bearer" else None
+        try:
+            claims = self._trust.verify(token if scheme.lower() == "bearer" else "", VIEWER)
+        except TokenInvalid:
+            claims = None
         if claims is None or claims["iat"] < policy.revoked.get(claims["sub"], 0):
             raise ConnectError(Code.UNAUTHENTICATED, "a valid bearer token is needed")
         if claims["org"] != self._org:
             raise _denied()
         return str(claims["sub"])
 
-    def check(self, head: RequestHead, capability: Capability) -> None:
+    def check(self, head: RequestHead, capability: Capability, *, resumed: bool = False) -> str:
         """Judge an exchange by its head alone.
+
+        Args:
+            resumed: whether it goes on where an earlier one was cut off.
+
+        Returns:
+            SHA-256 that the request's body must have, in hex; empty for any.
 
         Raises:
             ConnectError: PERMISSION_DENIED; UNAVAILABLE before the first push.
+            ProofRefused: the proof does not hold.
         """
-        scope = head.scope
         if capability.opened_by == "viewer":
-            allowed = self.permits(
-                head.viewer, scope.org, scope.project, scope.domain, capability.permission
-            )
-        else:
-            allowed = capability.opened_by == CONTROL == head.viewer and scope.org == self._org
-        if not allowed:
+            self._check_viewer(head, capability, self._grace_s if resumed else 0)
+            return ""
+        if not capability.opened_by == CONTROL_SUBJECT == head.viewer:
+            raise _denied()
+        if head.scope.org != self._org:
+            raise _denied()
+        return self._check_control(head)
+
+    def _check_viewer(self, head: RequestHead, capability: Capability, grace_s: int) -> None:
+        scope, policy = head.scope, self._in_force()
+        if self._trust is not None and (head.proof or self._require_proof):
+            claims = self._proved(self._trust, head, IDENTITY, grace_s)
+            if (claims["sub"], claims["org"]) != (head.viewer, self._org):
+                raise ProofRefused(Flaw.OTHER_SUBJECT)
+            if claims["iat"] < policy.revoked.get(claims["sub"], 0):
+                raise ProofRefused(Flaw.REVOKED)
+        if not self.permits(
+            head.viewer, scope.org, scope.project, scope.domain, capability.permission
+        ):
             raise _denied()
 
-    def _in_force(self) -> _Policy:
-        if self._policy is None:
-            raise ConnectError(Code.UNAVAILABLE, "the agent was not told yet who may do what")
-        return self._policy
+    def _check_control(self, head: RequestHead) -> str:
+        if self._trust is None or not (head.proof or self._require_proof):
+            return ""
+        claims = self._proved(self._trust, head, CONTROL)
+        named = claims["sub"], claims["org"], claims.get("cluster"), claims.get("path")
+        if named != (CONTROL_SUBJECT, self._org, self._cluster, head.path):
+            raise ProofRefused(Flaw.OTHER_EXCHANGE)
+        self._use(str(claims["jti"]), claims["exp"])
+        return str(claims["body"])
 
-    def _claims(self, policy: _Policy, token: str) -> dict[str, Any] | None:
-        """Return what a good token says, None for any other."""
-
-        def key(signed: GuestProtocol) -> OKPKey:
-            return policy.keys[signed.headers()["kid"]]
-
-        registry = jwt.JWTClaimsRegistry(
-            now=int(self._now_s()),
-            leeway=CLOCK_SKEW_S,
-            iss={"essential": True, "value": policy.issuer},
-            aud={"essential": True, "value": AUDIENCE},
-            sub={"essential": True},
-            org={"essential": True},
-            iat={"essential": True},
-            exp={"essential": True},
-        )
-        if len(token) > MAX_TOKEN_BYTES:
-            return None
+    def _proved(
+        self, trust: Trust, head: RequestHead, kind: Kind, grace_s: int = 0
+    ) -> dict[str, Any]:
+        if not head.proof:
+            raise ProofRefused(Flaw.MISSING)
         try:
-            claims = jwt.decode(token, key, algorithms=ALGORITHMS).claims
-            registry.validate(claims)
-        except (JoseError, ValueError, TypeError, KeyError, RecursionError):
-            return None
-        return claims
+            return trust.verify(head.proof, kind, grace_s=grace_s)
+        except TokenInvalid as error:
+            raise ProofRefused(Flaw.EXPIRED if error.expired else Flaw.INVALID) from None
+
+    def _use(self, name: str, expires_at: int) -> None:
+        """Note that a proof was used; it is good once."""
+        if name in self._used:
+            raise ProofRefused(Flaw.REPLAYED)
+        if len(self._used) >= MAX_USED:
+            now_s = self._now_s()
+            self._used = {n: at for n, at in self._used.items() if at + CLOCK_SKEW_S >= now_s}
+            if len(self._used) >= MAX_USED:
+                raise ConnectError(Code.RESOURCE_EXHAUSTED, "too many calls within a minute")
+        self._used[name] = expires_at
+
+    def _in_force(self) -> _Policy:
+        policy = self._policy
+        if policy is None:
+            raise ConnectError(Code.UNAVAILABLE, "the agent was not told yet who may do what")
+        if policy.expires_s and policy.expires_s + CLOCK_SKEW_S < self._now_s():
+            raise ConnectError(Code.UNAVAILABLE, "what the agent was told of roles has run out")
+        return policy
 
 
 class Gate(MetadataInterceptor[None]):
@@ -175,10 +234,13 @@ class Gate(MetadataInterceptor[None]):
         access: judges it.
         wait_s: how long an exchange waits for the first push: after a restart of the agent the
             relay resumes tails at once.
+        on_flaw: told the path and the flaw of a proof that does not hold.
     """
 
-    def __init__(self, access: Access, wait_s: float) -> None:
-        self._access, self._wait_s = access, wait_s
+    def __init__(
+        self, access: Access, wait_s: float, on_flaw: Callable[[str, str], None] = lambda *_: None
+    ) -> None:
+        self._access, self._wait_s, self._on_flaw = access, wait_s, on_flaw
 
     async def on_start(self, ctx: Context) -> None:
         """Judge the exchange that is being served.
@@ -186,11 +248,17 @@ class Gate(MetadataInterceptor[None]):
         Raises:
             ConnectError: see Access.check.
         """
-        head = current_exchange.get().request
+        stream = current_exchange.get()
+        head, resumed = stream.request, bool(stream.cursor)
         capability = CAPABILITIES[head.path]
         if capability.opened_by == "viewer":
             await self._access.known(self._wait_s)
-        self._access.check(head, capability)
+        try:
+            digest = self._access.check(head, capability, resumed=resumed)
+        except ProofRefused as error:
+            self._on_flaw(head.path, error.flaw)
+            raise
+        current_body.get().expect(digest, self._on_flaw)
 
 
 class AccessService:
@@ -215,21 +283,16 @@ def _policy(request: AccessRequest, org: str) -> _Policy:
         bindings.setdefault(binding.subject, []).append(binding)
     return _Policy(
         request.version,
-        request.issuer,
-        _keys(request.jwks),
         {subject: tuple(held) for subject, held in bindings.items()},
         dict(request.revoked),
+        request.expires_s,
     )
 
 
-def _keys(text: str) -> dict[str, OKPKey]:
+def _keys(text: str) -> Keys:
     try:
-        entries = json.loads(text)["keys"]
-        if len(entries) > MAX_KEYS:
-            raise ValueError
-        public = ({name: str(e[name]) for name in ("kty", "crv", "x", "kid")} for e in entries)
-        return {entry["kid"]: OKPKey.import_key(dict(entry)) for entry in public}
-    except (JoseError, ValueError, TypeError, KeyError, RecursionError):
+        return import_keys(json.loads(text))
+    except (ValueError, RecursionError):
         raise ValueError("jwks is no set of public Ed25519 keys (RFC 7517)") from None
 
 

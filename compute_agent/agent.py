@@ -30,6 +30,7 @@ from compute_agent.samples import Samples
 from compute_agent.services import Parts, services
 from compute_agent.settings import AgentSettings
 from compute_agent.tell import Teller
+from compute_agent.trust import Trust
 from compute_agent.usage import UsageCounter
 from kube.client import KubernetesApi
 from tunnel.capabilities import CAPABILITIES, TAIL_LOGS
@@ -127,7 +128,7 @@ class Agent:
         self._index = OffsetIndex(root, state, logs.files_kept, logs.line_max_bytes)
         self._watcher, self._ticks = Watcher(logs.max_watches, journal.event), Ticks()
         self.rows = RowCounts()
-        self.access = Access(settings.org, insecure=settings.tls is None, now_s=now_s)
+        self.access = self._make_access()
         self._feeds = _feeds(settings, sources, self.store)
         self._reporter = Reporter(
             settings.org,
@@ -146,6 +147,21 @@ class Agent:
         self._stopping = trio.Event()
         self._token_changed = trio.Event()
         self._tunnel = _Tunnel()
+
+    def _make_access(self) -> Access:
+        settings, now_s = self._settings, self._chance.now_s
+        trust = None
+        if settings.tls is not None:
+            file, reread_s = settings.issuer_file, settings.issuer_reread_s
+            trust = Trust(file, reread_s=reread_s, now_s=now_s, time_s=trio.current_time)
+        return Access(
+            settings.org,
+            now_s=now_s,
+            trust=trust,
+            cluster=settings.cluster,
+            grace_s=settings.proof_grace_s,
+            require_proof=settings.require_proof,
+        )
 
     def _serve(self) -> Capabilities:
         """Put the services together that answer exchanges."""
@@ -173,7 +189,11 @@ class Agent:
             request_max_bytes=settings.request_max_bytes,
             on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
             rows=self.rows,
-            gate=Gate(self.access, settings.access_wait_s),
+            gate=Gate(
+                self.access,
+                settings.access_wait_s,
+                lambda path, flaw: journal.event("exchange_refused", path=path, reason=flaw),
+            ),
             compressed=frozenset({TAIL_LOGS} if settings.logs.compress else ()),
         )
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from compute_agent.exchange import current_exchange
+from compute_agent.exchange import Body, current_body, current_exchange
 from tunnel.errors import Code, StreamReset
 from tunnel.events import Data, End, Event, Reset
 from tunnel.exchange import RESPONSE_HEADERS, RequestHead, ResponseHead, allowed
@@ -39,7 +39,9 @@ async def serve(app: AsgiApp, stream: Stream, count: Count, *, compressed: bool 
         Exception: whatever the application raises; the stream is reset then.
     """
     current_exchange.set(stream)
-    request, response = _Request(stream, count), _Response(stream, count)
+    checked = Body(stream.request.path)
+    current_body.set(checked)
+    request, response = _Request(stream, count, checked), _Response(stream, count)
     try:
         await app(_scope(stream.request, compressed), request.receive, response.send)
     except StreamReset:
@@ -55,8 +57,8 @@ async def serve(app: AsgiApp, stream: Stream, count: Count, *, compressed: bool 
 class _Request:
     """The request's body, from the stream's events."""
 
-    def __init__(self, stream: Stream, count: Count) -> None:
-        self._stream, self._count = stream, count
+    def __init__(self, stream: Stream, count: Count, checked: Body) -> None:
+        self._stream, self._count, self._checked = stream, count, checked
         self._events: deque[Event] = deque()
         self._gone = False
 
@@ -71,8 +73,10 @@ class _Request:
                     body = bytes(view)
                     self._stream.release(len(body))
                     self._count("up", len(body))
+                    self._checked.feed(body)
                     return {"type": "http.request", "body": body, "more_body": True}
                 case End():
+                    self._checked.close()
                     return {"type": "http.request", "body": b"", "more_body": False}
                 case Reset():
                     self._gone = True

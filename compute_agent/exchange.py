@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
 from compute_agent.attempts import Attempt, BadName
+from compute_agent.proof import Flaw, ProofRefused
 from tunnel.messages.planesplit_v1_pb2 import Action
 from tunnel.stream import Stream
 
+
+class Body:
+    """Compares a request's body with the digest that was signed for it, if one was.
+
+    Args:
+        path: of the RPC.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path, self._expected, self._sum = path, "", hashlib.sha256()
+        self._on_flaw: Callable[[str, str], None] = lambda *_: None
+
+    def expect(self, digest: str, on_flaw: Callable[[str, str], None]) -> None:
+        """Say before it is read what SHA-256 it must have, in hex; empty for any."""
+        self._expected, self._on_flaw = digest, on_flaw
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece."""
+        if self._expected:
+            self._sum.update(piece)
+
+    def close(self) -> None:
+        """It has ended.
+
+        Raises:
+            ProofRefused: it is another one than was signed.
+        """
+        if self._expected and self._sum.hexdigest() != self._expected:
+            self._on_flaw(self._path, Flaw.ALTERED)
+            raise ProofRefused(Flaw.ALTERED)
+
+
 current_exchange: ContextVar[Stream] = ContextVar("current_exchange")
+current_body: ContextVar[Body] = ContextVar("current_body")
 
 
 def check_scope(org: str, project: str, domain: str) -> None:

@@ -203,6 +203,8 @@ class AgentSettings:
         tls: files for `wss://`.
         proxy_url: `http://host:port` of a proxy for CONNECT; empty for none.
         token_file: the tunnel token; empty only without TLS.
+        issuer_file: issuer and public keys of tokens and proofs; empty only without TLS.
+        require_proof: false while relay or control plane are of a release that proves nothing.
         kubernetes_url, kubernetes_ca_file, kubernetes_token_file: the cluster's API.
     """
 
@@ -215,11 +217,22 @@ class AgentSettings:
     tls: TlsFiles | None = None
     proxy_url: str = ""
     token_file: str = ""
+    issuer_file: str = ""
+    require_proof: bool = True
     kubernetes_url: str = ""
     kubernetes_ca_file: str = ""
     kubernetes_token_file: str = ""
     token_poll_s: float = setting(
         1.0, low=0.05, high=60.0, why="a rotated token is presented long before the old one expires"
+    )
+    issuer_reread_s: float = setting(
+        10.0, low=0.1, high=600.0, why="between looks at issuer_file: unknown keys cost no more"
+    )
+    proof_grace_s: int = setting(
+        86_400,
+        low=0,
+        high=604_800,
+        why="a tail may resume for a day after its token's end; roles and revocations still hold",
     )
     drain_s: float = setting(
         5.0, low=0.0, high=120.0, why="calls under way may finish; tails resume after a restart"

@@ -1,7 +1,8 @@
 """Tells every cluster's agent who may do what in its org, so that the customer can judge too.
 
-Pushed whenever a tunnel comes up and whenever roles, keys or revocations change; tried again until
-the agent has taken it.
+Pushed whenever a tunnel comes up, whenever roles, keys or revocations change, and before what was
+told runs out: a relay that keeps pushes back gains no more than that time. Tried again until the
+agent has taken it.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class AccessPusher:
             jwks=json.dumps(self._issuer.jwks()),
             bindings=[wire.Binding(**binding._asdict()) for binding in bindings],
             revoked=self._policy.revoked(org),
+            expires_s=int(self._desk.clock()) + self._desk.settings.limits.access_s,
         )
 
     async def _keep(self, key: Key) -> None:
@@ -67,8 +69,13 @@ class AccessPusher:
             due = self._desk.notices.event(ACCESS)  # taken before reading what it is about
             tunnel, request = self._online.get(key), self.document(key[0])
             news = (tunnel.times_ns if tunnel else (), _content(request))
-            if tunnel is None or told == news:
+            if tunnel is None:
                 await due.wait()
+            elif told == news:
+                with trio.move_on_after(self._desk.settings.limits.access_s / 2):
+                    await due.wait()
+                    continue
+                told = None  # what it was told runs out
             elif await self._push(key, request):
                 told, pause_s = news, FIRST_PAUSE_S
             else:
@@ -92,5 +99,5 @@ def _content(request: wire.AccessRequest) -> bytes:
     """Return what a push says, whatever its version: another org's changes are none of this one."""
     said = wire.AccessRequest()
     said.CopyFrom(request)
-    said.version = 0
+    said.version = said.expires_s = 0
     return said.SerializeToString(deterministic=True)

@@ -97,7 +97,7 @@ async def control_plane(
         access = Access(issuer, policy, clock, demo_org)
         desk = Desk(settings, store, access, notices, journal, clock, RowCounts())
         async with relay_http(settings, relay_transport) as http, trio.open_nursery() as nursery:
-            link = RelayLink(http, notices, settings.limits, journal, desk.rows)
+            link = RelayLink(http, notices, settings.limits, journal, desk.rows, issuer)
             assigner = Assigner(desk, link)
             pusher = AccessPusher(desk, link, policy, issuer)
             relay = RelayClient(desk, link, policy, issuer, Reports(desk), assigner, pusher)

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from joserfc import jwk, jwt
-from joserfc.errors import JoseError
 
-ALGORITHM = "Ed25519"  # RFC 9864; joserfc calls the older name EdDSA deprecated
-VIEWER_AUDIENCE = "planesplit"
-TUNNEL_AUDIENCE = "planesplit-tunnel"
+from tunnel.tokens import (
+    ALGORITHM,
+    CONTROL,
+    IDENTITY,
+    TUNNEL,
+    VIEWER,
+    Kind,
+    TokenInvalid,
+    Verifier,
+    import_keys,
+)
+
+VIEWER_AUDIENCE = VIEWER.audience
 TUNNEL_SCOPE = "tunnel"
 VIEWER_SCOPE = "all"
-CLOCK_SKEW_S = 5  # between our own processes on one machine or one network
-MAX_TOKEN_BYTES = 4096
+ASKED_S = 60  # life of what the control plane asks an agent: one call, tried once
 
 
 class TokenRefused(Exception):
@@ -49,7 +58,8 @@ class Issuer:
         self.token_s = token_s
         self._clock = clock
         self._keys = [jwk.OKPKey.import_key(json.loads(key)) for key in keys]
-        self._key_set = jwk.KeySet(list(self._keys))
+        self._public = import_keys(self.jwks())
+        self._verifier = Verifier()
 
     @staticmethod
     def new_key() -> tuple[str, str]:
@@ -60,13 +70,34 @@ class Issuer:
         return str(key.kid), json.dumps(key.as_dict(private=True))
 
     def viewer_token(self, subject: str, org: str) -> str:
-        """Sign a token for the public API and the relay's viewers."""
-        return self._sign({"sub": subject, "aud": VIEWER_AUDIENCE, "org": org})
+        """Sign a token for the public API and the relay's viewers.
 
-    def agent_token(self, org: str, cluster: str) -> str:
-        """Sign a token for a cluster's tunnel."""
+        It carries who the viewer is as a second token, good for agents and nobody else: the relay
+        hands on that one, and an agent that has it can call nobody with it.
+        """
+        identity = self._sign(IDENTITY, {"sub": subject, "org": org})
+        return self._sign(VIEWER, {"sub": subject, "org": org, "identity": identity})
+
+    def agent_token(self, org: str, cluster: str, thumbprint: str = "") -> str:
+        """Sign a token for a cluster's tunnel.
+
+        Args:
+            thumbprint: of the one certificate with which it is good (RFC 8705, 3.1).
+        """
         subject = f"agent:{org}/{cluster}"
-        return self._sign({"sub": subject, "aud": TUNNEL_AUDIENCE, "org": org, "cluster": cluster})
+        bound = {"cnf": {"x5t#S256": thumbprint}} if thumbprint else {}
+        return self._sign(TUNNEL, {"sub": subject, "org": org, "cluster": cluster, **bound})
+
+    def asked(self, org: str, cluster: str, path: str, body: bytes) -> str:
+        """Sign what we ask of an agent, so that the relay can ask nothing in our name.
+
+        Args:
+            path: of the RPC.
+            body: of the request, as it is sent.
+        """
+        said = {"sub": "control", "org": org, "cluster": cluster, "path": path}
+        digest = hashlib.sha256(body).hexdigest()
+        return self._sign(CONTROL, {**said, "body": digest}, life_s=ASKED_S)
 
     def verify(self, token: str) -> Claims:
         """Return what a viewer's token says.
@@ -74,12 +105,9 @@ class Issuer:
         Raises:
             TokenRefused: for every reason alike.
         """
-        if len(token) > MAX_TOKEN_BYTES:
-            raise TokenRefused
         try:
-            claims = jwt.decode(token, self._key_set, algorithms=[ALGORITHM]).claims
-            self._registry().validate(claims)
-        except (JoseError, ValueError):
+            claims = self._verifier.verify(token, self._public, VIEWER, self.url, self._clock())
+        except TokenInvalid:
             raise TokenRefused from None
         return Claims(claims["sub"], claims["org"], claims["iat"], claims["exp"])
 
@@ -101,26 +129,16 @@ class Issuer:
             "id_token_signing_alg_values_supported": [ALGORITHM],
         }
 
-    def _sign(self, claims: Mapping[str, Any]) -> str:
+    def _sign(self, kind: Kind, claims: Mapping[str, Any], life_s: int = 0) -> str:
         now = int(self._clock())
         key = self._keys[-1]
         body = {
             "iss": self.url,
+            "aud": kind.audience,
             "iat": now,
-            "exp": now + self.token_s,
+            "exp": now + (life_s or self.token_s),
             "jti": secrets.token_urlsafe(16),
             **claims,
         }
-        return jwt.encode({"alg": ALGORITHM, "kid": key.kid}, body, key, algorithms=[ALGORITHM])
-
-    def _registry(self) -> jwt.JWTClaimsRegistry:
-        return jwt.JWTClaimsRegistry(
-            now=int(self._clock()),
-            leeway=CLOCK_SKEW_S,
-            iss={"essential": True, "value": self.url},
-            aud={"essential": True, "value": VIEWER_AUDIENCE},
-            sub={"essential": True},
-            org={"essential": True},
-            iat={"essential": True},
-            exp={"essential": True},
-        )
+        header = {"alg": ALGORITHM, "kid": key.kid, "typ": kind.type}
+        return jwt.encode(header, body, key, algorithms=[ALGORITHM])

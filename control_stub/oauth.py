@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections.abc import Mapping
 from urllib.parse import parse_qs
@@ -15,6 +16,8 @@ from control_stub.store import Store
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiReceive, AsgiScope
 
+THUMBPRINT = "x5t#S256"  # parameter: of the certificate that an agent's token is bound to
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 _NO_STORE = {"cache-control": "no-store"}
 
 
@@ -53,7 +56,10 @@ class TokenEndpoint:
         if form.get("scope", VIEWER_SCOPE) != kind:
             return _error(400, "invalid_scope")
         if app.cluster:
-            token = self._issuer.agent_token(app.org, app.cluster)
+            thumbprint = form.get(THUMBPRINT, "")
+            if not _THUMBPRINT.fullmatch(thumbprint):
+                return _error(400, "invalid_request")
+            token = self._issuer.agent_token(app.org, app.cluster, thumbprint)
         else:
             token = self._issuer.viewer_token(app.client_id, app.org)
         self._journal.event("token_issued", client=app.client_id, scope=kind)

@@ -10,11 +10,12 @@ import httpx
 import trio
 from google.protobuf.message import Message
 
+from control_stub.issuer import Issuer
 from control_stub.notices import Notices
 from control_stub.policy import POLICY
 from control_stub.settings import ControlSettings, Limits
 from tunnel.capabilities import CAPABILITIES
-from tunnel.exchange import Scope
+from tunnel.exchange import PROOF_HEADER, Scope
 from tunnel.journal import Journal
 from tunnel.row_counts import RowCounts
 from tunnel.tls import client_context
@@ -69,6 +70,7 @@ class RelayLink:
         http: see relay_http.
         notices: POLICY is touched when another relay (another boot) answers.
         rows: where bodies are counted.
+        issuer: signs what is asked of agents.
         time: seconds, monotonic.
     """
 
@@ -79,10 +81,11 @@ class RelayLink:
         limits: Limits,
         journal: Journal,
         rows: RowCounts,
+        issuer: Issuer,
         time: Callable[[], float] = trio.current_time,
     ) -> None:
         self._http, self._notices, self._limits, self._journal = http, notices, limits, journal
-        self._rows, self._time = rows, time
+        self._rows, self._issuer, self._time = rows, issuer, time
         self._boot = ""
         self._informed = ""  # boot that has the policy
         self._up_at = time()
@@ -137,13 +140,19 @@ class RelayLink:
             RelayAway: no answer; whether the agent heard it is not known.
             RpcFailed: a Connect error.
         """
+        body = message.SerializeToString()
+        proof = self._issuer.asked(scope.org, scope.cluster, path, body)
         response = await self.request(
             "POST",
             scope.prefix + path,
             row=CAPABILITIES[path].row,
             wait_s=self._limits.assign_s,
-            content=message.SerializeToString(),
-            headers={"content-type": "application/proto", "connect-protocol-version": "1"},
+            content=body,
+            headers={
+                "content-type": "application/proto",
+                "connect-protocol-version": "1",
+                PROOF_HEADER: proof,
+            },
         )
         try:
             if response.status_code == 200:

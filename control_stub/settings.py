@@ -114,6 +114,12 @@ class Limits:
     token_s: int = setting(
         3600, low=1, high=86_400, why="life of a token; revocation does not wait for it"
     )
+    access_s: int = setting(
+        3600,
+        low=10,
+        high=86_400,
+        why="life of the roles that an agent was told; renewed at half of it",
+    )
     token_burst: int = setting(
         60, low=1, high=10_000, why="tokens one client may fetch at once: each CLI call fetches one"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,7 @@ class Tokens:
         control_url: base URL of the control plane.
         client_id, secret_file: the client and where its secret is; read anew at each fetch.
         scope: asked for; empty for the client's own kind.
+        parameters: returns further ones of the request, asked at each fetch.
         clock: monotonic seconds.
     """
 
@@ -41,11 +42,12 @@ class Tokens:
         secret_file: Path,
         *,
         scope: str = "",
+        parameters: Callable[[], Mapping[str, str]] = dict,
         clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._http, self._url = http, f"{control_url}/oauth2/token"
         self._client_id, self._secret_file, self._scope = client_id, secret_file, scope
-        self._clock = clock
+        self._clock, self._parameters = clock, parameters
         self._lock = trio.Lock()  # many tails that start at once fetch one token
         self._token = ""
         self._renew_at = 0.0
@@ -70,7 +72,7 @@ class Tokens:
         Raises:
             ConnectError: see `__call__`.
         """
-        form = {"grant_type": "client_credentials"}
+        form = {"grant_type": "client_credentials", **self._parameters()}
         if self._scope:
             form["scope"] = self._scope
         secret = self._secret_file.read_text(encoding="utf-8").strip()

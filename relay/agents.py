@@ -11,6 +11,7 @@ from relay.registry import Tunnel
 from tunnel.errors import Code
 from tunnel.hello import Hello
 from tunnel.payload import Payload
+from tunnel.peer import Peer
 from tunnel.session import Session
 from tunnel.settings import TunnelSettings
 from tunnel.stream import Stream
@@ -31,14 +32,14 @@ class AgentSide:
         self.hello = Hello(org="-", cluster="-", server_id=core.boot_id)
         core.policy.watch(self._recheck)
 
-    async def serve(self, transport: Transport, peer_uris: tuple[str, ...]) -> None:
+    async def serve(self, transport: Transport, peer: Peer) -> None:
         """Run one tunnel until it ends.
 
         Args:
             transport: connected; closed at the end.
-            peer_uris: URI names of the agent's certificate.
+            peer: whose certificate it is.
         """
-        await _AgentTunnel(self, peer_uris).run(transport)
+        await _AgentTunnel(self, peer).run(transport)
 
     def _recheck(self) -> None:
         """End the tunnels that a new policy no longer allows."""
@@ -63,8 +64,8 @@ def _withdrawn(policy: Policy, identity: AgentIdentity) -> Code | None:
 class _AgentTunnel:
     """One tunnel; also the session's task status: `started` is the moment it counts."""
 
-    def __init__(self, side: AgentSide, peer_uris: tuple[str, ...]) -> None:
-        self._side, self._peer_uris = side, peer_uris
+    def __init__(self, side: AgentSide, peer: Peer) -> None:
+        self._side, self._peer = side, peer
         self._identity: AgentIdentity | None = None
         self._tunnel: Tunnel | None = None
         self._refused = False
@@ -120,7 +121,7 @@ class _AgentTunnel:
             raise TokenRefused(Reason.DRAINING)
         if core.registry.count() >= core.settings.max_tunnels and self._tunnel is None:
             raise TokenRefused(Reason.TOO_MANY)
-        return core.authenticator.agent(policy, hello, token, self._peer_uris, core.clock())
+        return core.authenticator.agent(policy, hello, token, self._peer, core.clock())
 
     async def _handle(self, stream: Stream) -> None:
         assert self._identity is not None

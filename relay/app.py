@@ -27,6 +27,7 @@ from tunnel.capabilities import CAPABILITIES, Capability
 from tunnel.errors import TunnelError
 from tunnel.exchange import Headers
 from tunnel.journal import Journal
+from tunnel.peer import NOBODY, Peer
 from tunnel.settings import TunnelSettings
 from tunnel.tls import TlsStream
 from tunnel.transport import Transport
@@ -80,16 +81,14 @@ class Relay:
         """Serve a viewer's connection; no coroutine function, to spare each viewer its frame."""
         return self._serve_http("viewer", stream, self._handle_viewer)
 
-    async def serve_control(
-        self, stream: trio.abc.Stream, peer_uris: tuple[str, ...] | None = None
-    ) -> None:
+    async def serve_control(self, stream: trio.abc.Stream, peer: Peer | None = None) -> None:
         """Serve a connection of the control plane; anybody else's is closed.
 
         Args:
             stream: closed at the end.
-            peer_uris: URI names of the client's certificate; None asks the TLS stream.
+            peer: whose certificate it is; None asks the TLS stream.
         """
-        if not self._core.authenticator.is_control(_peer_uris(stream, peer_uris)):
+        if not self._core.authenticator.is_control(_peer(stream, peer)):
             self.metrics.reject(Reason.IDENTITY)
             await trio.aclose_forcefully(stream)
             return
@@ -118,14 +117,12 @@ class Relay:
         async with self._turn:
             await trio.lowlevel.checkpoint()
 
-    async def serve_agent(
-        self, stream: trio.abc.Stream, peer_uris: tuple[str, ...] | None = None
-    ) -> None:
+    async def serve_agent(self, stream: trio.abc.Stream, peer: Peer | None = None) -> None:
         """Serve an agent's connection: a WebSocket that carries its tunnel.
 
         Args:
             stream: closed at the end.
-            peer_uris: URI names of the agent's certificate; None asks the TLS stream.
+            peer: whose certificate it is; None asks the TLS stream.
         """
         try:
             transport = await self._upgrade(stream)
@@ -133,22 +130,20 @@ class Relay:
                 self.metrics.reject(Reason.HANDSHAKE)
                 await trio.aclose_forcefully(stream)
             else:
-                await self.serve_agent_transport(transport, _peer_uris(stream, peer_uris))
+                await self.serve_agent_transport(transport, _peer(stream, peer))
         except Exception as error:
             self.report(error)
 
-    async def serve_agent_transport(
-        self, transport: Transport, peer_uris: tuple[str, ...] = ()
-    ) -> None:
+    async def serve_agent_transport(self, transport: Transport, peer: Peer = NOBODY) -> None:
         """Serve a tunnel on a connected transport.
 
         Args:
             transport: closed at the end.
-            peer_uris: URI names of the agent's certificate.
+            peer: whose certificate it is.
         """
         self.metrics.add("relay_connections_total", "agent")
         try:
-            await self._agents.serve(transport, peer_uris)
+            await self._agents.serve(transport, peer)
         except Exception as error:
             self.report(error)
 
@@ -193,7 +188,7 @@ class Relay:
         )
 
 
-def _peer_uris(stream: trio.abc.Stream, given: tuple[str, ...] | None) -> tuple[str, ...]:
+def _peer(stream: trio.abc.Stream, given: Peer | None) -> Peer:
     if given is not None:
         return given
-    return stream.peer_uris() if isinstance(stream, TlsStream) else ()
+    return stream.peer() if isinstance(stream, TlsStream) else NOBODY

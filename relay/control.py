@@ -25,7 +25,13 @@ from relay.units import Units
 from relay.viewer import check_cluster, crossing, current, route
 from tunnel.errors import Code, TunnelError
 from tunnel.events import End
-from tunnel.exchange import REQUEST_HEADERS, RESPONSE_HEADERS, RequestHead, ResponseHead
+from tunnel.exchange import (
+    PROOF_HEADER,
+    REQUEST_HEADERS,
+    RESPONSE_HEADERS,
+    RequestHead,
+    ResponseHead,
+)
 
 T = TypeVar("T")
 SUBJECT = "control"
@@ -75,9 +81,11 @@ class ControlSide:
         self._core.drain.check()
         scope, capability = route(request, self._core.capabilities, "control")
         check_cluster(current(self._core.policy), scope)
-        head = RequestHead(
-            request.method, capability.path, scope, SUBJECT, crossing(request, REQUEST_HEADERS)
-        )
+        headers, proof = crossing(request, REQUEST_HEADERS), request.get(PROOF_HEADER)
+        try:
+            head = RequestHead("POST", capability.path, scope, SUBJECT, headers, proof)
+        except ValueError:
+            raise _invalid(f"{PROOF_HEADER} is no token") from None
         streaming = streaming_type(request.get("content-type"))
         return Call(http, streaming, head, capability, lambda: True)
 

@@ -36,6 +36,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "expired_token"
     REVOKED = "revoked"
     IDENTITY = "identity"
+    UNBOUND = "token_not_bound"
     FORBIDDEN = "forbidden"
     UNKNOWN_CLUSTER = "unknown_cluster"
     UNKNOWN_RPC = "unknown_rpc"

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import trio
-from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from tunnel.exchange import NONE, Scope
 from tunnel.roles import PERMISSIONS
+from tunnel.tokens import import_keys
 
-MAX_KEYS = 16  # an issuer has two while it rotates
 ANY = "*"
 
 
@@ -70,7 +69,7 @@ class Policy:
         readers: dict[str, Callable[[Any], Any]] = {
             "version": int,
             "issuer": _text,
-            "jwks": _keys,
+            "jwks": import_keys,
             "bindings": _bindings,
             "clusters": _clusters,
             "revoked": lambda value: {_text(s): float(t) for s, t in value.items()},
@@ -113,7 +112,7 @@ class PolicyHolder:
 def _read(table: Any, name: str, reader: Callable[[Any], Any]) -> Any:
     try:
         return reader(table[name])
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, JoseError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise PolicyError(f"policy field '{name}' is missing or malformed") from None
 
 
@@ -121,21 +120,6 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
-
-
-def _keys(jwks: dict[str, Any]) -> dict[str, OKPKey]:
-    if len(jwks["keys"]) > MAX_KEYS:
-        raise ValueError
-    return dict(_key(entry) for entry in jwks["keys"])
-
-
-def _key(entry: dict[str, Any]) -> tuple[str, OKPKey]:
-    if entry["kty"] != "OKP" or entry["crv"] != "Ed25519":
-        raise ValueError
-    public: dict[str, str | list[str]] = {
-        name: _text(entry[name]) for name in ("kty", "crv", "x", "kid")
-    }
-    return entry["kid"], OKPKey.import_key(public)
 
 
 def _bindings(entries: list[dict[str, Any]]) -> dict[str, tuple[Binding, ...]]:

@@ -76,7 +76,8 @@ class ViewerSide:
         if not everywhere:
             check_cluster(policy, scope)
         headers = crossing(request, REQUEST_HEADERS)
-        head = shared(RequestHead(request.method, capability.path, scope, caller.subject, headers))
+        asked = request.method, capability.path, scope, caller.subject, headers, caller.proof
+        head = shared(RequestHead(*asked))
         clusters = self._clusters(policy, head, capability) if everywhere else ()
         streaming = streaming_type(request.get("content-type"))
         permitted = Permitted(self._core.policy, caller, scope, capability)

@@ -252,7 +252,7 @@ class Connection:
         _check_cursor(cursor)
         record = self._streams.open_own(self.peer.window_bytes, now)
         record.step(FrameType.OPEN)
-        encoded = head.encode()
+        encoded = head.encode(self.version)
         self._control(frame(FrameType.OPEN, record.id, U16.pack(len(encoded)) + encoded + cursor))
         self._grant(record)
         return record.id

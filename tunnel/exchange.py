@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -36,9 +36,12 @@ RESPONSE_HEADERS = frozenset(
 MAX_NAME_CHARS = 128
 SHARED_HEADS = 256  # kept, so that equal ones of many streams are one: names, never payload
 NONE = "-"
+PROOF_HEADER = "planesplit-proof"  # by which the control plane hands its proof to the relay
+PROOF_VERSION = 2  # of the protocol: the first one whose request heads carry a proof
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}|-")
 _PATH = re.compile(r"/[A-Za-z0-9_.]{1,200}/[A-Za-z0-9_]{1,100}")
+_PROOF = re.compile(r"[A-Za-z0-9_.-]{0,2048}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,512}")
 _METHODS = frozenset({"GET", "POST"})
 
@@ -87,6 +90,9 @@ class Scope:
 class RequestHead:
     """Method, `/{service}/{method}` path, scope, the caller's subject and allow-listed headers.
 
+    Args:
+        proof: token by which the issuer says who asks, or what; not carried by version 1.
+
     Raises:
         ValueError: a part that the peer would refuse, which would cost the whole tunnel.
     """
@@ -96,26 +102,30 @@ class RequestHead:
     scope: Scope
     viewer: str
     headers: Headers = ()
+    proof: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.method not in _METHODS or not _PATH.fullmatch(self.path):
             raise ValueError("request head: method or path")
         if not _SEGMENT.fullmatch(self.viewer):
             raise ValueError("request head: viewer")
+        if not _PROOF.fullmatch(self.proof):
+            raise ValueError("request head: proof")
         _check_headers(self.headers, REQUEST_HEADERS)
 
-    def encode(self) -> bytes:
-        """Serialise for OPEN."""
+    def encode(self, version: int = PROOF_VERSION) -> bytes:
+        """Serialise for OPEN, in a version of the protocol."""
         scope = self.scope
-        return _dump(
-            {
-                "m": self.method,
-                "p": self.path,
-                "s": [scope.org, scope.project, scope.domain, scope.cluster],
-                "v": self.viewer,
-                "h": self.headers,
-            }
-        )
+        fields = {
+            "m": self.method,
+            "p": self.path,
+            "s": [scope.org, scope.project, scope.domain, scope.cluster],
+            "v": self.viewer,
+            "h": self.headers,
+        }
+        if self.proof and version >= PROOF_VERSION:
+            fields["i"] = self.proof
+        return _dump(fields)
 
     @classmethod
     def decode(cls, data: Buffer) -> RequestHead:
@@ -124,10 +134,11 @@ class RequestHead:
         Raises:
             RemoteError: anything but the exact shape.
         """
-        fields = _load(data, {"m", "p", "s", "v", "h"})
+        fields = _load(data, {"m", "p", "s", "v", "h"}, {"i"})
         try:
             scope = Scope(*_names(fields["s"]))
-            return cls(fields["m"], fields["p"], scope, fields["v"], _pairs(fields["h"]))
+            proof = fields.get("i", "")
+            return cls(fields["m"], fields["p"], scope, fields["v"], _pairs(fields["h"]), proof)
         except (TypeError, ValueError):
             raise RemoteError("request head: a part is not well-formed") from None
 
@@ -195,14 +206,16 @@ def _dump(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def _load(data: Buffer, keys: set[str]) -> dict[str, Any]:
+def _load(
+    data: Buffer, keys: set[str], optional: frozenset[str] | set[str] = frozenset()
+) -> dict[str, Any]:
     if len(data) > MAX_HEAD_BYTES:
         raise RemoteError(f"head of {len(data)} bytes, limit {MAX_HEAD_BYTES}")
     try:
         fields = json.loads(bytes(data))
     except (ValueError, RecursionError):
         raise RemoteError("head is not JSON") from None
-    if not isinstance(fields, dict) or set(fields) != keys:
+    if not isinstance(fields, dict) or set(fields) - optional != keys:
         raise RemoteError("head has other fields than it should")
     return fields
 

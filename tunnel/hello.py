@@ -10,7 +10,7 @@ from tunnel.errors import Code, RemoteError
 from tunnel.frames import MAX_FRAME_BYTES, MIN_FRAME_BYTES
 from tunnel.payload import Buffer
 
-VERSION = 1
+MIN_VERSION, VERSION = 1, 2  # what we speak; 2 brought the proof in request heads
 MAX_WINDOW_BYTES = 2**31 - 1  # RFC 9113, 6.9.1: the bound every mux uses
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -36,7 +36,7 @@ class Hello:
     server_id: str
     slot: int = 0
     epoch: int = 0
-    min_version: int = VERSION
+    min_version: int = MIN_VERSION
     max_version: int = VERSION
     max_frame_bytes: int = MAX_FRAME_BYTES
     window_bytes: int = 81_920

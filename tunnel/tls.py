@@ -20,6 +20,7 @@ import trio
 from tunnel.errors import Code, HandshakeFailed
 from tunnel.gather import SendsNow, skip
 from tunnel.payload import Buffer
+from tunnel.peer import Peer, peer_of
 from tunnel.wipe import wipe
 
 READ_BYTES = WRITE_BYTES = 262_144
@@ -131,11 +132,9 @@ class TlsStream(SendsNow, trio.abc.Stream):
             server_hostname=server_hostname,
         )
 
-    def peer_uris(self) -> tuple[str, ...]:
-        """URI subject alternative names of the peer's certificate; empty without one."""
-        certificate = self._tls.getpeercert() or {}
-        names = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()))
-        return tuple(value for kind, value in names if kind == "URI")
+    def peer(self) -> Peer:
+        """Who has shown a certificate; nobody without one."""
+        return peer_of(self._tls)
 
     async def handshake(self, turn: Turn = trio.lowlevel.checkpoint) -> None:
         """Shake hands, `turn` first for each flight: 1 ms of work. The caller sets the deadline.

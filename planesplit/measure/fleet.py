@@ -26,11 +26,12 @@ from planesplit.measure.lab import Helper, Lab, MeasureError, open_lab
 from planesplit.measure.procfs import cpu_s, rss_bytes
 from planesplit.pki import Authority, Leaf
 from planesplit.split.plane import PlaneProcess
+from tunnel.peer import file_thumbprint
 from tunnel.tls import client_context
+from tunnel.tokens import TUNNEL
 
 CLUSTERS_PER_ORG = 10
 ISSUER = "https://control.fleet"
-AUDIENCE = "planesplit-tunnel"
 LOOK_S = 0.05
 SETTLE_S = 1.0  # PINGs and garbage of the start; before memory is read
 POLL_S = 25
@@ -98,7 +99,12 @@ class TokenIssuer:
     def __init__(self, directory: Path, life_s: int) -> None:
         self._directory, self._life_s = directory, life_s
         self._key = OKPKey.generate_key("Ed25519", {"kid": "fleet"})
+        self._bound: dict[tuple[str, str], str] = {}
         self.requests = 0
+
+    def bind(self, org: str, cluster: str, cert_file: Path) -> None:
+        """Bind an agent's tokens to its certificate from now on."""
+        self._bound[org, cluster] = file_thumbprint(cert_file)
 
     @property
     def jwks(self) -> dict[str, Any]:
@@ -111,14 +117,15 @@ class TokenIssuer:
         now = int(time.time())
         claims = {
             "iss": ISSUER,
-            "aud": AUDIENCE,
+            "aud": TUNNEL.audience,
             "sub": f"agent:{org}/{cluster}",
             "org": org,
             "cluster": cluster,
             "iat": now,
             "exp": now + self._life_s,
+            "cnf": {"x5t#S256": self._bound.get((org, cluster), "")},
         }
-        header = {"alg": "Ed25519", "kid": "fleet"}
+        header = {"alg": "Ed25519", "kid": "fleet", "typ": TUNNEL.type}
         file = self._directory / f"{org}-{cluster}.token"
         fresh = file.with_suffix(".new")
         fresh.write_text(jwt.encode(header, claims, self._key, algorithms=["Ed25519"]))
@@ -251,6 +258,7 @@ class Fleet:
         agent: dict[str, Any] = {"org": org, "cluster": cluster}
         if self._authority is not None:
             leaf = self._authority.agent(org, cluster)
+            self.issuer.bind(org, cluster, leaf.cert_file)
             agent["token_file"] = str(self.issuer.renew(org, cluster))
             agent["tls"] = _files(leaf, self._authority.ca_file)
         return agent

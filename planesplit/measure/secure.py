@@ -25,6 +25,7 @@ from planesplit.measure.subjects import (
 )
 from planesplit.pki import Authority, Leaf
 from tunnel.capabilities import TAIL_LOGS
+from tunnel.peer import file_thumbprint
 from tunnel.tls import client_context
 
 ISSUER = "https://control.measured"
@@ -65,6 +66,12 @@ class Keys:
         )
 
     @property
+    def agent_token(self) -> str:
+        """Of the agent, bound to its certificate."""
+        thumbprint = file_thumbprint(self.agent.cert_file)
+        return self.issuer.agent_token(SCOPE.org, SCOPE.cluster, thumbprint)
+
+    @property
     def ca_file(self) -> str:
         """The authority's certificate."""
         return str(self.directory / "ca.pem")
@@ -99,7 +106,7 @@ async def start_secure_relay(lab: Lab, load: Load, *, sides: str = BOTH) -> Rig:
         port=relay.ready["agent_port"],
         org=SCOPE.org,
         cluster=SCOPE.cluster,
-        bearer=keys.issuer.agent_token(SCOPE.org, SCOPE.cluster),
+        bearer=keys.agent_token,
         tls=keys.files(keys.agent),
     )
     rig = await open_rig(

@@ -145,7 +145,11 @@ def agent(
     if site.leaves is None:
         return table
     tls = {"ca_file": files.ca_file, **_pair(site.leaves.agent)}
-    tokens = {"token_file": str(site.agent_token), "kubernetes_ca_file": files.ca_file}
+    tokens = {
+        "token_file": str(site.agent_token),
+        "issuer_file": str(site.issuer_file),
+        "kubernetes_ca_file": files.ca_file,
+    }
     return {**table, **tokens, "tls": tls}
 
 

@@ -36,17 +36,17 @@ from planesplit.split.directory import Directory
 from planesplit.split.link import Link
 from planesplit.split.memory_http import AsgiTransport, StreamTransport
 from planesplit.split.memory_stream import memory_stream_pair
-from planesplit.split.operator import TUNNEL_SCOPE, keep_token
+from planesplit.split.operator import operate
 from planesplit.split.options import AGENT, CONTROL, CUSTOMER, RELAY, SplitOptions
 from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
-from planesplit.tokens import Tokens
 from relay.app import Relay
 from relay.seal.level import Seal
 from relay.settings import RelayConfig
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp
+from tunnel.peer import Peer, file_thumbprint
 from tunnel.settings import load
 from tunnel.token import NoToken, TokenFile, TokenSource
 from tunnel.transport import Transport
@@ -272,7 +272,7 @@ class InProcess:
         plain = configs.control(self._options, self._files, PRIVATE_URL, URLS.relay)
         settings = load(ControlSettings, self._table(plain, CONTROL))
         private = self._to_relay(
-            lambda relay: partial(relay.serve_control, peer_uris=(CONTROL_URI,))
+            lambda relay: partial(relay.serve_control, peer=Peer((CONTROL_URI,)))
         )
         async with control_plane(
             settings,
@@ -319,11 +319,8 @@ class InProcess:
         await agent.run()
 
     async def _operate(self, *, task_status: trio.TaskStatus[None]) -> None:
-        home = self._files.home
-        client, secret_file = home.agent_client, home.secret_file(home.agent_client)
         async with httpx.AsyncClient(mounts=self.mounts, trust_env=False) as http:
-            tokens = Tokens(http, URLS.control, client, secret_file, scope=TUNNEL_SCOPE)
-            await keep_token(tokens, home.agent_token, task_status=task_status)
+            await operate(http, URLS.control, self._files.home, task_status=task_status)
 
     async def _dial(self) -> Transport:
         """The agent's way to the relay: through the link, as everywhere."""
@@ -332,9 +329,13 @@ class InProcess:
         return await connect_websocket(ours, host="relay")
 
     async def _dial_relay(self) -> trio.abc.HalfCloseableStream:
-        place = self._options.place
-        names = (agent_uri(place.org, place.cluster),)
-        return self._connect(lambda relay: partial(relay.serve_agent, peer_uris=names))
+        return self._connect(lambda relay: partial(relay.serve_agent, peer=self._peer()))
+
+    def _peer(self) -> Peer:
+        """Who the agent is, as its certificate would say."""
+        place, leaves = self._options.place, self._files.home.leaves
+        thumbprint = file_thumbprint(leaves.agent.cert_file) if leaves else ""
+        return Peer((agent_uri(place.org, place.cluster),), thumbprint)
 
     def _to_relay(self, serve: Callable[[Relay], Serve]) -> StreamTransport:
         async def connect() -> trio.abc.Stream:

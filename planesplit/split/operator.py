@@ -1,21 +1,57 @@
-"""The customer's operator: fetches the agent's token at the control plane and keeps it fresh.
+"""The customer's operator: fetches the agent's token and the issuer's keys, and keeps them fresh.
 
-The agent never talks to the control plane itself; it polls the file that is written here.
+The agent never talks to the control plane itself; it polls the files that are written here. So what
+it trusts does not come through the relay.
 """
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import trio
 
 from planesplit.connect_client import ConnectError
 from planesplit.ready import write_atomically
+from planesplit.split.site import Site
 from planesplit.tokens import FRESH_FRACTION, Token, Tokens
 
 TUNNEL_SCOPE = "tunnel"
+JWKS_PATH = "/.well-known/jwks.json"
+KEYS_POLL_S = 20.0  # a new key is published for a minute before it signs
 RETRY_S = 0.2
 RETRY_MOST_S = 5.0
+
+
+async def operate(
+    http: httpx.AsyncClient,
+    control_url: str,
+    site: Site,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Keep everything fresh that a cluster's agent reads, until cancelled.
+
+    Args:
+        http: client that trusts the control plane's CA.
+        control_url: base URL of the control plane.
+        site: the cluster.
+        task_status: `started()` when all of it is there.
+    """
+    tokens = Tokens(
+        http,
+        control_url,
+        site.agent_client,
+        site.secret_file(site.agent_client),
+        scope=TUNNEL_SCOPE,
+        parameters=site.binding,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keep_issuer, http, control_url, site.issuer_file)
+        await nursery.start(keep_token, tokens, site.agent_token)
+        task_status.started()
 
 
 async def keep_token(
@@ -37,6 +73,34 @@ async def keep_token(
         task_status.started()
         task_status = trio.TASK_STATUS_IGNORED
         await trio.sleep(token.life_s * FRESH_FRACTION)
+
+
+async def keep_issuer(
+    http: httpx.AsyncClient,
+    control_url: str,
+    file: Path,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Write the issuer and its public keys to a file whenever they change, until cancelled.
+
+    Args:
+        http: client that trusts the control plane's CA.
+        control_url: base URL of the control plane, which is the issuer.
+        file: replaced as a whole; mode 0600.
+        task_status: `started()` when the first keys are there.
+    """
+    written, pause_s = "", RETRY_S
+    while True:
+        with suppress(httpx.HTTPError, ValueError, KeyError, TypeError):
+            answer = (await http.get(control_url + JWKS_PATH)).raise_for_status().json()
+            text = json.dumps({"issuer": control_url, "keys": answer["keys"]}) + "\n"
+            if text != written:
+                write_atomically(file, text)
+                written = text
+            task_status.started()
+            task_status, pause_s = trio.TASK_STATUS_IGNORED, KEYS_POLL_S
+        await trio.sleep(pause_s)
 
 
 async def _fetch(tokens: Tokens) -> Token:

@@ -19,7 +19,7 @@ from planesplit.split.backend import TUNNEL_OPEN, Listener
 from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
-from planesplit.split.operator import TUNNEL_SCOPE, keep_token
+from planesplit.split.operator import operate
 from planesplit.split.options import (
     AGENT,
     CLICKHOUSE,
@@ -34,7 +34,6 @@ from planesplit.split.plane import PlaneFailed, PlaneProcess
 from planesplit.split.process_memory import Handover, ProcessMemory
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
-from planesplit.tokens import Tokens
 from tunnel.handover import NOTHING
 
 PLANTER = "planesplit.proof.sabotage.plant"
@@ -256,11 +255,7 @@ class Processes:
     async def _operate(self, site: Site, *, task_status: trio.TaskStatus[None]) -> None:
         context = ssl.create_default_context(cafile=self._files.ca_file)
         async with httpx.AsyncClient(verify=context, trust_env=False) as http:
-            client = site.agent_client
-            tokens = Tokens(
-                http, self.urls.control, client, site.secret_file(client), scope=TUNNEL_SCOPE
-            )
-            await keep_token(tokens, site.agent_token, task_status=task_status)
+            await operate(http, self.urls.control, site, task_status=task_status)
 
     def _on_line(self, plane: str, line: str) -> None:
         for listener in self.listeners:

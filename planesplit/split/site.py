@@ -11,6 +11,7 @@ from pathlib import Path
 
 from planesplit.pki import Authority, Leaf
 from planesplit.ready import write_atomically
+from tunnel.peer import file_thumbprint
 
 OPERATOR_GROUP = "system:masters"
 # User of the Kubernetes API by the name of its token's file.
@@ -19,6 +20,7 @@ KUBERNETES_USERS = {
     "proxy": "system:serviceaccount:union:proxy-system",  # keeps secrets (Appendix D)
     "operator": "operator",  # the customer's own, who may do everything
 }
+THUMBPRINT = "x5t#S256"  # RFC 8705, 3.1
 SECRET_BYTES = 32
 ACCESS_KEY_BYTES = 8
 
@@ -101,6 +103,16 @@ class Site:
     def agent_token(self) -> Path:
         """The tunnel's token, kept fresh by the customer's operator."""
         return self.path / "agent" / "token"
+
+    @property
+    def issuer_file(self) -> Path:
+        """Whose signatures the agent believes, kept fresh by the customer's operator."""
+        return self.path / "agent" / "issuer.json"
+
+    def binding(self) -> dict[str, str]:
+        """Return the token request's parameter that binds it to the agent's certificate of now."""
+        assert self.leaves is not None
+        return {THUMBPRINT: file_thumbprint(self.leaves.agent.cert_file)}
 
     @property
     def kubernetes_tokens(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from connectrpc.errors import ConnectError
 from matrix import IDENTITIES, PLACES_ASKED, SHARED_PLACES, Identity, Place, at_customer
 
 from compute_agent.access import Access
+from compute_agent.trust import Trust
 from control_stub.issuer import Issuer
 from tunnel.capabilities import CAPABILITIES, Capability
 from tunnel.exchange import RequestHead, ResponseHead, Scope
 from tunnel.messages.planesplit_v1_pb2 import AccessRequest, Binding
+from tunnel.tokens import embedded_identity
 
 VIEWER_RPCS = [c for c in CAPABILITIES.values() if c.opened_by == "viewer"]
 OTHER_RPCS = [c for c in CAPABILITIES.values() if c.opened_by != "viewer"]
@@ -89,19 +92,28 @@ async def test_nobody_opens_what_is_the_planes_own(autojump_clock: Any) -> None:
             assert (capability.path, got) == (capability.path, "unimplemented")
 
 
+ISSUER = Issuer("https://x", [Issuer.new_key()[1]], token_s=60, clock=lambda: 0)
+
+
 def _access() -> Access:
-    issuer = Issuer("https://x", [Issuer.new_key()[1]], token_s=60, clock=lambda: 0)
-    access = Access("acme", insecure=False, now_s=lambda: 0.0)
+    trust = Trust("", reread_s=1.0, now_s=lambda: 0.0, time_s=lambda: 0.0)
+    access = Access("acme", now_s=lambda: 0.0, trust=trust)
     bindings = [
         Binding(subject=subject, role=role, org=org, project=project, domain=domain)
         for subject, role, org, project, domain in ROLES
         if org == "acme"
     ]
-    access.put(AccessRequest(version=1, jwks=json.dumps(issuer.jwks()), bindings=bindings))
+    jwks = json.dumps(ISSUER.jwks())
+    access.put(AccessRequest(version=1, issuer=ISSUER.url, jwks=jwks, bindings=bindings))
     return access
 
 
-Judge = Callable[[Access, RequestHead, Capability], None]
+def _head(capability: Capability, scope: Scope, who: Identity) -> RequestHead:
+    proof = embedded_identity(ISSUER.viewer_token(who.subject, "acme"))
+    return RequestHead("POST", capability.path, scope, who.subject, proof=proof)
+
+
+Judge = Callable[[Access, RequestHead, Capability], object]
 
 
 def _holes(judge: Judge) -> list[tuple[str, Identity, Place]]:
@@ -110,7 +122,7 @@ def _holes(judge: Judge) -> list[tuple[str, Identity, Place]]:
     for capability in VIEWER_RPCS:
         for place in ASKED:
             for who in SUBJECTS:
-                head = RequestHead("POST", capability.path, Scope(*place, "c1"), who.subject)
+                head = _head(capability, Scope(*place, "c1"), who)
                 try:
                     judge(access, head, capability)
                     got = "in"
@@ -140,7 +152,7 @@ def _any_role(access: Access, head: RequestHead, _capability: Capability) -> Non
 def _any_project(access: Access, head: RequestHead, capability: Capability) -> None:
     """Planted mutant: a role in one project is one in all of them."""
     scope = Scope(head.scope.org, "p1", head.scope.domain, head.scope.cluster)
-    access.check(RequestHead(head.method, head.path, scope, head.viewer), capability)
+    access.check(replace(head, scope=scope), capability)
 
 
 @pytest.mark.parametrize("mutant", [_believes, _any_role, _any_project])

@@ -100,7 +100,7 @@ async def test_tls_with_private_ca_and_client_certificate(nursery, autojump_cloc
 
     async def serve(network: Network, stream: trio.abc.Stream) -> None:
         tls = await start_tls(stream, context, server_side=True)
-        uris.extend(tls.peer_uris())
+        uris.extend(tls.peer().uris)
         await websocket(network, tls)
 
     await dial(secure, nursery, serve)

@@ -45,6 +45,7 @@ ROLES: dict[str, tuple[str, tuple[RoleSettings, ...]]] = {
     "vic": ("acme", (RoleSettings("Viewer", "p1", "development"),)),
     "bob": ("globex", (RoleSettings("Admin"),)),
 }
+THUMBPRINT = "t" * 43
 SECRETS = {name: f"secret of {name}" for name in (*ROLES, "agent-c1")}
 
 
@@ -121,7 +122,7 @@ class Cast:
 
     async def token(self, name: str, scope: str = "all") -> str:
         """Fetch a token as the app of that name."""
-        form = {"grant_type": "client_credentials", "scope": scope}
+        form = {"grant_type": "client_credentials", "scope": scope, "x5t#S256": THUMBPRINT}
         auth = httpx.BasicAuth(name, SECRETS[name])
         response = await self.http.post("/oauth2/token", data=form, auth=auth)
         token: str = response.raise_for_status().json()["access_token"]

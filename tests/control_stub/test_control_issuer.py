@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
-from control_cast import EPOCH_S, SECRETS, URL, running, settings
+from control_cast import EPOCH_S, SECRETS, THUMBPRINT, URL, running, settings
 from joserfc import jwk, jwt
 
 from control_stub import directory
@@ -29,6 +29,8 @@ async def test_viewer_tokens(autojump_clock: Any) -> None:
     async with running() as cast:
         claims = await _claims(cast, await cast.token("alice"))
         assert len(claims.pop("jti")) >= 16
+        identity = await _claims(cast, claims.pop("identity"))
+        assert identity == {**claims, "aud": "planesplit-agent", "jti": identity["jti"]}
         assert claims == {
             "iss": URL,
             "sub": "alice",
@@ -49,9 +51,21 @@ async def test_agent_tokens(autojump_clock: Any) -> None:
             "aud": "planesplit-tunnel",
             "org": "acme",
             "cluster": "c1",
+            "cnf": {"x5t#S256": THUMBPRINT},
             "iat": int(EPOCH_S),
             "exp": int(EPOCH_S) + 3600,
         }
+
+
+@pytest.mark.parametrize("thumbprint", ["", "x", "x" * 44, "=" * 43])
+async def test_an_agents_token_is_bound_or_there_is_none(
+    autojump_clock: Any, thumbprint: str
+) -> None:
+    async with running() as cast:
+        form = {**GRANT, "scope": "tunnel", "x5t#S256": thumbprint}
+        auth = httpx.BasicAuth("agent-c1", SECRETS["agent-c1"])
+        response = await cast.http.post("/oauth2/token", data=form, auth=auth)
+        assert (response.status_code, response.json()) == (400, {"error": "invalid_request"})
 
 
 async def test_client_secret_post_and_basic_are_equal(autojump_clock: Any) -> None:

@@ -6,12 +6,15 @@ import trio
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
+from tunnel.tokens import TUNNEL, VIEWER
+
 EPOCH = 1_800_000_000.0
 ISSUER = "https://control.example"
 KEY = OKPKey.generate_key("Ed25519", {"kid": "k1"})
 ORGS = ("acme", "globex")
 VIEWERS = ("ann", "eve")
 CLUSTER = "c1"
+THUMBPRINT = "of-the-only-certificate-there-is-in-here-00"
 VALID_S = 86_400
 
 
@@ -30,13 +33,16 @@ def agent_token(tenant: int, valid_s: int = VALID_S) -> str:
     """Return what a tenant's agent shows."""
     org = ORGS[tenant]
     claims = {"sub": f"agent:{org}/{CLUSTER}", "aud": "planesplit-tunnel", "org": org}
-    return _signed({**claims, "cluster": CLUSTER}, valid_s)
+    bound = {"cnf": {"x5t#S256": THUMBPRINT}, "cluster": CLUSTER}
+    return _signed({**claims, **bound}, valid_s)
 
 
 def _signed(claims: dict[str, object], valid_s: int) -> str:
     issued = int(now()) - max(0, -valid_s) * 2
     times = {"iss": ISSUER, "iat": issued, "exp": int(now()) + valid_s}
-    return jwt.encode({"alg": "Ed25519", "kid": "k1"}, {**claims, **times}, KEY, ["Ed25519"])
+    kind = VIEWER if claims["aud"] == VIEWER.audience else TUNNEL
+    header = {"alg": "Ed25519", "kid": "k1", "typ": kind.type}
+    return jwt.encode(header, {**claims, **times}, KEY, ["Ed25519"])
 
 
 def policy() -> dict[str, object]:

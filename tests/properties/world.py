@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
-from access import CLUSTER, ORGS, now, policy, viewer_token
+from access import CLUSTER, ORGS, THUMBPRINT, now, policy, viewer_token
 from evidence import Evidence, Seen
 from program import Program
 from seeded import run as run_seeded
@@ -23,6 +23,7 @@ from relay.settings import RelaySettings
 from tunnel.capabilities import CREATE_SECRET, QUERY, TAIL_LOGS, WATCH_CLUSTER_EVENTS
 from tunnel.journal import Journal
 from tunnel.memory import MemoryLink, memory_transport_pair
+from tunnel.peer import Peer
 from tunnel.settings import TunnelSettings
 from tunnel.transport import Transport
 
@@ -213,8 +214,8 @@ class World:
         if self._relay is None or self._relay_tasks is None:
             raise ConnectionRefusedError
         ours, theirs, link = memory_transport_pair()
-        uris = (agent_uri(ORGS[tenant], CLUSTER),)
-        self._relay_tasks.start_soon(self._relay.serve_agent_transport, theirs, uris)
+        peer = Peer((agent_uri(ORGS[tenant], CLUSTER),), THUMBPRINT)
+        self._relay_tasks.start_soon(self._relay.serve_agent_transport, theirs, peer)
         return ours, link
 
     async def _life_of_relay(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -231,7 +232,7 @@ class World:
             self._relay_tasks.start_soon(trio.sleep_forever, name=LIFE)
             body = json.dumps(policy()).encode()
             answer = await self._call(
-                partial(self._relay.serve_control, peer_uris=(CONTROL_URI,)),
+                partial(self._relay.serve_control, peer=Peer((CONTROL_URI,))),
                 b"PUT /v1/policy",
                 body,
             )

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import trio
-from stage import ANSWER, Client, agent_token, bearer, message, policy
+from stage import ANSWER, Client, agent_token, bearer, bound, message, policy
 
 from planesplit.pki import Authority
 from tunnel.errors import TunnelError
@@ -120,7 +120,7 @@ class Bench:
         """Open the agent's tunnel, again if there was one."""
         self.wire = await self.connect("agent_port", "agent-acme-c1")
         transport = await connect_websocket(self.wire, host="localhost")
-        token = Payload(agent_token(**times()).encode())
+        token = Payload(agent_token(**times(), **bound(self._pki)).encode())
         hello = Hello("acme", "c1", "agent-1", epoch=time.time_ns())
         self.session = Session(transport, hello=hello, settings=TunnelSettings(), token=token)
         await self._nursery.start(self.session.serve, self._handle)

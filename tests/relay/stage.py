@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import h11
 import trio
@@ -26,6 +27,7 @@ from tunnel.hello import Hello
 from tunnel.journal import Journal
 from tunnel.memory import memory_transport_pair
 from tunnel.payload import Payload
+from tunnel.peer import Peer, file_thumbprint
 from tunnel.session import Session
 from tunnel.settings import TunnelSettings
 from tunnel.stream import Stream
@@ -34,6 +36,7 @@ EPOCH = 1_800_000_000.0
 ISSUER = "https://control.example"
 KEY = OKPKey.generate_key("Ed25519", {"kid": "k1"})
 STRANGE_KEY = OKPKey.generate_key("Ed25519", {"kid": "k1"})
+THUMBPRINT = "thumbprint-of-the-agents-certificate-in-base64"
 STREAMING = "application/connect+proto"
 TAIL = f"/r/acme/p/d/c1{TAIL_LOGS}"
 ECHO = "/test.v1.Echo/Call"
@@ -53,12 +56,14 @@ def viewer_token(subject: str = "ann", *, key: OKPKey = KEY, **changes: object) 
 
 def agent_token(org: str = "acme", cluster: str = "c1", **changes: object) -> str:
     claims = {"iss": ISSUER, "sub": f"agent:{org}/{cluster}", "aud": "planesplit-tunnel"}
+    bound = {"cnf": {"x5t#S256": THUMBPRINT}}
     times = {"iat": int(now()), "exp": int(now()) + 600}
-    return token({**claims, "org": org, "cluster": cluster, **times, **changes}, KEY)
+    return token({**claims, "org": org, "cluster": cluster, **times, **bound, **changes}, KEY)
 
 
 def token(claims: dict[str, object], key: OKPKey, algorithm: str = "Ed25519") -> str:
-    header = {"alg": algorithm, "kid": "k1"}
+    kinds = {"planesplit": "at+jwt", "planesplit-tunnel": "tunnel+jwt"}
+    header = {"alg": algorithm, "kid": "k1", "typ": kinds.get(str(claims.get("aud")), "JWT")}
     return jwt.encode(header, claims, key, algorithms=[algorithm])
 
 
@@ -101,6 +106,11 @@ def messages(body: bytes) -> list[tuple[int, bytes]]:
         found.append((body[0], body[5 : 5 + size]))
         body = body[5 + size :]
     return found
+
+
+def bound(pki: Path, org: str = "acme", cluster: str = "c1") -> dict[str, object]:
+    """The claim that binds a token to the agent's certificate in a directory."""
+    return {"cnf": {"x5t#S256": file_thumbprint(pki / f"agent-{org}-{cluster}.pem")}}
 
 
 class Client:
@@ -198,7 +208,7 @@ class Stage:
 
     def control(self, uris: tuple[str, ...] = (CONTROL_URI,)) -> Client:
         ours, theirs = trio.testing.memory_stream_pair()
-        self.nursery.start_soon(self.relay.serve_control, theirs, uris)
+        self.nursery.start_soon(self.relay.serve_control, theirs, Peer(uris))
         return Client(ours)
 
     async def push(self, **changes: object) -> None:
@@ -219,11 +229,12 @@ class Stage:
         slot: int = 0,
         bearer: str | None = None,
         uris: tuple[str, ...] | None = None,
+        thumbprint: str = THUMBPRINT,
         settings: TunnelSettings | None = None,
     ) -> Agent:
         ours, theirs, link = memory_transport_pair()
         uris = (agent_uri(org, cluster),) if uris is None else uris
-        self.nursery.start_soon(self.relay.serve_agent_transport, theirs, uris)
+        self.nursery.start_soon(self.relay.serve_agent_transport, theirs, Peer(uris, thumbprint))
         session = Session(
             ours,
             hello=Hello(org, cluster, "agent-1", slot=slot),

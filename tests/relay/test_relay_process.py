@@ -14,7 +14,7 @@ from pathlib import Path
 import h11
 import pytest
 import trio
-from stage import ANSWER, TAIL, Client, agent_token, bearer, error_of, message, policy
+from stage import ANSWER, TAIL, Client, agent_token, bearer, bound, error_of, message, policy
 
 from planesplit.pki import Authority
 from tunnel.errors import TunnelError
@@ -110,7 +110,7 @@ def times() -> dict[str, int]:
 async def dial(port: int, pki: Path) -> Session:
     stream = await secured(port, pki, "agent-acme-c1")
     transport = await connect_websocket(stream, host="localhost")
-    token = Payload(agent_token(**times()).encode())
+    token = Payload(agent_token(**times(), **bound(pki)).encode())
     hello = Hello("acme", "c1", "agent-1")
     return Session(transport, hello=hello, settings=TunnelSettings(), token=token)
 

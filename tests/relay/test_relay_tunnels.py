@@ -11,6 +11,7 @@ from stage import (
     ANSWER,
     EPOCH,
     TAIL,
+    THUMBPRINT,
     Agent,
     agent_token,
     bearer,
@@ -24,6 +25,7 @@ from relay.auth import agent_uri
 from tunnel.errors import Code
 from tunnel.hello import Hello
 from tunnel.payload import Payload
+from tunnel.peer import Peer
 from tunnel.session import Session
 from tunnel.settings import TunnelSettings
 from tunnel.websocket import connect_websocket
@@ -54,6 +56,17 @@ REFUSED = {
     ),
     "no certificate": ({"uris": ()}, "AUTH_REFUSED", "identity"),
     "two names": ({"uris": (C1, agent_uri("acme", "c2"))}, "AUTH_REFUSED", "identity"),
+    "token of another certificate": ({"thumbprint": "x" * 43}, "AUTH_REFUSED", "token_not_bound"),
+    "token of no certificate": (
+        lambda: {"bearer": agent_token(cnf=None)},
+        "AUTH_REFUSED",
+        "token_not_bound",
+    ),
+    "token bound to nothing": (
+        lambda: {"bearer": agent_token(cnf={"x5t#S256": ""}), "thumbprint": ""},
+        "AUTH_REFUSED",
+        "token_not_bound",
+    ),
     "slot": ({"slot": 4}, "AUTH_REFUSED", "identity"),
     "disabled cluster": ({"cluster": "off"}, "AUTH_REFUSED", "unknown_cluster"),
     "unknown cluster": ({"cluster": "c9"}, "AUTH_REFUSED", "unknown_cluster"),
@@ -164,7 +177,7 @@ async def test_a_slow_or_wrong_handshake_ends(autojump_clock):
 async def test_a_tunnel_over_a_websocket(autojump_clock):
     async with stage() as s:
         ours, theirs = trio.testing.memory_stream_pair()
-        s.nursery.start_soon(s.relay.serve_agent, theirs, (C1,))
+        s.nursery.start_soon(s.relay.serve_agent, theirs, Peer((C1,), THUMBPRINT))
         transport = await connect_websocket(ours, host="relay")
         token = Payload(agent_token().encode())
         hello = Hello("acme", "c1", "agent-1")

@@ -25,6 +25,7 @@ from compute_agent.data_endpoint.service import inputs_hash
 from compute_agent.data_endpoint.settings import DataSettings, DataTls
 from compute_agent.objects.records import Record
 from compute_agent.pods import PodStore
+from compute_agent.trust import Trust
 from tunnel.http.server import open_listener
 from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
@@ -42,8 +43,12 @@ QUICK = HttpLimits(grace_s=0.0)
 def token(subject: str = "ann", *, key: OKPKey = KEY, **changes: object) -> str:
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": "planesplit", "sub": subject, "org": "acme", "iat": now}
-    header = {"alg": "Ed25519", "kid": "k1"}
+    header = {"alg": "Ed25519", "kid": "k1", "typ": "at+jwt"}
     return jwt.encode(header, {**claims, "exp": now + 60, **changes}, key, algorithms=["Ed25519"])
+
+
+def trust() -> Trust:
+    return Trust("", reread_s=1.0, now_s=time.time, time_s=time.monotonic)
 
 
 def policy(*bindings: Binding) -> AccessRequest:
@@ -75,7 +80,7 @@ async def serving(
     tmp_path: Path, *, insecure: bool = False, told: bool = True, **settings: Any
 ) -> AsyncIterator[Served]:
     stage = Stage(tmp_path)
-    access = Access("acme", insecure=insecure, now_s=time.time)
+    access = Access("acme", now_s=time.time, trust=None if insecure else trust())
     if told:
         demo = Binding(subject="demo", role="Admin", org="acme", project="*", domain="*")
         access.put(policy(CONTRIBUTOR, VIEWER, demo))
@@ -307,7 +312,7 @@ def test_nothing_is_open_to_everybody(settings: DataSettings, insecure: bool, go
 
 def test_urls() -> None:
     def url(**settings: Any) -> str:
-        access = Access("acme", insecure=True, now_s=time.time)
+        access = Access("acme", now_s=time.time, trust=None)
         journal = Journal("agent", write=lambda line: None)
         return DataEndpoint(
             "acme",

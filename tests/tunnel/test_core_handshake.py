@@ -33,7 +33,7 @@ from tunnel.connection import MAX_VALID_S, Connection, Phase, Role
 from tunnel.errors import Code, LocalError
 from tunnel.events import Closed, Established, Opened, Reset, TokenReceived
 from tunnel.frames import FLAG_AUTH_OK, FLAG_AUTH_REFUSED, FrameType, frame
-from tunnel.hello import Hello
+from tunnel.hello import VERSION, Hello
 from tunnel.payload import Payload
 
 
@@ -55,7 +55,7 @@ def test_dialer_comes_up() -> None:
         play.hears(auth_ok()).tells((0, Established(RELAY, VALID_S)))
         play.says(FIRST_PING)
     assert core.phase is Phase.OPEN
-    assert (core.peer, core.version) == (RELAY, 1)
+    assert (core.peer, core.version) == (RELAY, VERSION)
 
 
 def test_acceptor_comes_up() -> None:
@@ -93,7 +93,7 @@ def test_the_highest_common_version_is_spoken(
     assert core.version == common
 
 
-@pytest.mark.parametrize(("low", "high"), [(2, 3), (200, 255)])
+@pytest.mark.parametrize(("low", "high"), [(3, 4), (200, 255)])
 def test_without_a_common_version_the_tunnel_ends(low: int, high: int) -> None:
     with Playbook(acceptor()) as play:
         play.hears(hello(replace(AGENT, min_version=low, max_version=high)))

@@ -53,8 +53,9 @@ async def test_big_data_both_ways_on_either_version(
 
 async def test_who_is_at_the_other_end(contexts: Contexts) -> None:
     near, far = await tls_over(contexts, *memory_stream_pair())
-    assert far.peer_uris() == ("spiffe://planesplit/org/acme/cluster/c1",)
-    assert near.peer_uris() == ()
+    assert far.peer().uris == ("spiffe://planesplit/org/acme/cluster/c1",)
+    assert len(far.peer().thumbprint) == 43
+    assert near.peer().uris == ()
 
 
 async def test_an_end_that_just_vanishes_is_an_end(contexts: Contexts) -> None:

@@ -211,7 +211,7 @@ class Binding(_message.Message):
     def __init__(self, subject: _Optional[str] = ..., role: _Optional[str] = ..., org: _Optional[str] = ..., project: _Optional[str] = ..., domain: _Optional[str] = ...) -> None: ...
 
 class AccessRequest(_message.Message):
-    __slots__ = ("version", "issuer", "jwks", "bindings", "revoked")
+    __slots__ = ("version", "issuer", "jwks", "bindings", "revoked", "expires_s")
     class RevokedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -224,12 +224,14 @@ class AccessRequest(_message.Message):
     JWKS_FIELD_NUMBER: _ClassVar[int]
     BINDINGS_FIELD_NUMBER: _ClassVar[int]
     REVOKED_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_S_FIELD_NUMBER: _ClassVar[int]
     version: int
     issuer: str
     jwks: str
     bindings: _containers.RepeatedCompositeFieldContainer[Binding]
     revoked: _containers.ScalarMap[str, int]
-    def __init__(self, version: _Optional[int] = ..., issuer: _Optional[str] = ..., jwks: _Optional[str] = ..., bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ..., revoked: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    expires_s: int
+    def __init__(self, version: _Optional[int] = ..., issuer: _Optional[str] = ..., jwks: _Optional[str] = ..., bindings: _Optional[_Iterable[_Union[Binding, _Mapping]]] = ..., revoked: _Optional[_Mapping[str, int]] = ..., expires_s: _Optional[int] = ...) -> None: ...
 
 class AccessResponse(_message.Message):
     __slots__ = ("version",)
@@ -474,12 +476,16 @@ class BindResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class RevokeRequest(_message.Message):
-    __slots__ = ("org", "subject")
+    __slots__ = ("org", "subject", "hold", "release")
     ORG_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    HOLD_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
     org: str
     subject: str
-    def __init__(self, org: _Optional[str] = ..., subject: _Optional[str] = ...) -> None: ...
+    hold: bool
+    release: bool
+    def __init__(self, org: _Optional[str] = ..., subject: _Optional[str] = ..., hold: _Optional[bool] = ..., release: _Optional[bool] = ...) -> None: ...
 
 class RevokeResponse(_message.Message):
     __slots__ = ("not_before",)
