@@ -25,7 +25,7 @@ from tunnel.exchange import RequestHead
 from tunnel.messages.planesplit_v1_pb2 import AccessRequest, AccessResponse, Binding
 from tunnel.messages.rpc import Context
 from tunnel.roles import PERMISSIONS
-from tunnel.tokens import (
+from tunnel.verifier import (
     CLOCK_SKEW_S,
     CONTROL,
     IDENTITY,

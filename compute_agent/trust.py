@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tunnel.tokens import Keys, Kind, TokenInvalid, Verifier, import_keys
+from tunnel.verifier import Keys, Kind, TokenInvalid, Verifier, import_keys
 
 MAX_FILE_BYTES = 65_536
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from joserfc import jwk, jwt
 
-from tunnel.tokens import (
+from tunnel.verifier import (
     ALGORITHM,
     CONTROL,
     IDENTITY,

@@ -1,6 +1,6 @@
 """Who a peer is: signed tokens of viewers and agents, certificates of agents and control plane.
 
-Tokens are verified against pushed keys, see `tunnel.tokens`: nothing is ever fetched, so a token
+Tokens are verified against pushed keys, see `tunnel.verifier`: nothing is ever fetched, so a token
 that names an unknown key costs nobody but its sender anything.
 """
 
@@ -18,7 +18,7 @@ from tunnel.errors import AuthRefused, Code
 from tunnel.hello import Hello
 from tunnel.payload import Payload
 from tunnel.peer import Peer
-from tunnel.tokens import TUNNEL, VIEWER, Kind, TokenInvalid, Verifier, embedded_identity
+from tunnel.verifier import TUNNEL, VIEWER, Kind, TokenInvalid, Verifier, embedded_identity
 
 CONTROL_URI = "spiffe://planesplit/control"
 DEMO_SUBJECT = "demo"

@@ -12,7 +12,7 @@ from joserfc.jwk import OKPKey
 
 from tunnel.exchange import NONE, Scope
 from tunnel.roles import PERMISSIONS
-from tunnel.tokens import import_keys
+from tunnel.verifier import import_keys
 
 ANY = "*"
 

@@ -28,7 +28,7 @@ from planesplit.pki import Authority, Leaf
 from planesplit.split.plane import PlaneProcess
 from tunnel.peer import file_thumbprint
 from tunnel.tls import client_context
-from tunnel.tokens import TUNNEL
+from tunnel.verifier import TUNNEL
 
 CLUSTERS_PER_ORG = 10
 ISSUER = "https://control.fleet"

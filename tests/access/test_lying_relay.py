@@ -28,7 +28,7 @@ from tunnel.capabilities import (
     Capability,
 )
 from tunnel.exchange import RequestHead, Scope
-from tunnel.tokens import CONTROL, IDENTITY, VIEWER, TokenInvalid, embedded_identity
+from tunnel.verifier import CONTROL, IDENTITY, VIEWER, TokenInvalid, embedded_identity
 
 PLACE = Scope("acme", "p1", "d1", "c1")
 OTHER_PLACE = Scope("acme", "p2", "d2", "c1")

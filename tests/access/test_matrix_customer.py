@@ -18,7 +18,7 @@ from control_stub.issuer import Issuer
 from tunnel.capabilities import CAPABILITIES, Capability
 from tunnel.exchange import RequestHead, ResponseHead, Scope
 from tunnel.messages.planesplit_v1_pb2 import AccessRequest, Binding
-from tunnel.tokens import embedded_identity
+from tunnel.verifier import embedded_identity
 
 VIEWER_RPCS = [c for c in CAPABILITIES.values() if c.opened_by == "viewer"]
 OTHER_RPCS = [c for c in CAPABILITIES.values() if c.opened_by != "viewer"]

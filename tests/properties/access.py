@@ -6,7 +6,7 @@ import trio
 from joserfc import jwt
 from joserfc.jwk import OKPKey
 
-from tunnel.tokens import TUNNEL, VIEWER
+from tunnel.verifier import TUNNEL, VIEWER
 
 EPOCH = 1_800_000_000.0
 ISSUER = "https://control.example"
