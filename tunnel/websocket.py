@@ -21,7 +21,7 @@ from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
 from tunnel.errors import HandshakeFailed, TransportClosed
-from tunnel.frames import MAX_FRAME_BYTES
+from tunnel.frames import MAX_FRAME_BYTES, FrameType
 from tunnel.gather import send_now, send_rest, skip
 from tunnel.http.guard import Ambiguous, Dialect, check_partial, read_head
 from tunnel.intake import READ_BYTES, can_read_now, read_into, shared
@@ -35,12 +35,14 @@ IN_A_ROW = 4  # reads or writes until the others have their turn (1 MiB)
 # one byte, 0.2 s of work (measured); 512 are a few ms.
 FRAMES_IN_A_TURN = 512
 OTHER_FRAME = 16  # what a frame for the library counts for: it costs that much more
+COSTLY_IN_A_TURN = 32  # frames other than DATA and MARK: opening a stream takes 0.1 ms (measured)
 MAX_PONGS = 1_024  # that wait to be written; a peer that pings and does not read ends itself
 MAX_FRAGMENTS = 1_024  # of one message; no known client cuts 64 KiB into pieces below 64 bytes
 END_OF_HEAD = b"\r\n\r\n"
 TUNNEL_PATH = "/tunnel"
 NORMAL, UNSUPPORTED, POLICY = 1000, 1003, 1008  # RFC 6455, 7.4.1
 UPGRADE = Dialect(upgrades=True)
+PAYLOAD_FRAMES = frozenset((int(FrameType.DATA), int(FrameType.MARK)))
 
 # At DEBUG websockets logs frames and headers: it gets a logger of no level and no handler.
 _SILENT = logging.Logger("tunnel.websocket", level=logging.CRITICAL + 1)
@@ -77,7 +79,8 @@ class WebSocketTransport:
         self._decoder = Decoder(protocol)
         self._ahead = b""  # what came with the handshake and was not looked at yet
         self._rest = bytearray()  # the beginning of a frame that has not arrived whole
-        self._undecoded = False  # whether whole frames stand in it, for the next turn
+        self._backlog: memoryview | None = None  # whole frames that wait for the next turn
+        self._held: list[memoryview] = []  # messages that do
         self._fragments: list[bytes] = []
         self._fragment_count = 0  # empty ones are not kept, but cost time too
         self._pongs = 0  # that wait in `_replies`
@@ -93,9 +96,9 @@ class WebSocketTransport:
         """See Transport."""
         messages: list[memoryview] = []
         while not messages:
-            if self._protocol.state is not State.OPEN and not self._ahead:
+            if self._protocol.state is not State.OPEN and not (self._ahead or self._held):
                 raise TransportClosed("the WebSocket was closed")
-            messages = await self._next()
+            messages = self._portion(await self._next())
             if self._replies and self._protocol.state is State.OPEN:
                 break  # a Pong does not wait for the peer's next message
         return messages
@@ -150,7 +153,8 @@ class WebSocketTransport:
             with suppress(TransportClosed):
                 await self._write([*self._replies, *self._protocol.data_to_send()])
         finally:
-            wipe(self._rest)
+            for left in (self._rest, self._backlog or b"", *self._held):
+                wipe(left)
             shared.wipe()
             await trio.aclose_forcefully(self._stream)
 
@@ -164,9 +168,12 @@ class WebSocketTransport:
 
     async def _next(self) -> list[memoryview]:
         """Read once, or go on with the last read; return the messages that are whole now."""
-        if self._undecoded:
+        if self._held:
             await trio.lowlevel.checkpoint()
-            return self._decode(memoryview(self._rest))
+            return self._held
+        if self._backlog is not None:
+            await trio.lowlevel.checkpoint()
+            return self._decode(self._backlog)
         if self._ahead:
             data, self._ahead = self._ahead, b""
         elif can_read_now(self._stream):
@@ -224,9 +231,29 @@ class WebSocketTransport:
             else:
                 break
             start = upto
+        self._keep(data, start, whole=most <= 0)
+        return messages
+
+    def _keep(self, data: memoryview, start: int, *, whole: bool) -> None:
+        """Keep what was not decoded: `whole` frames for the next turn, else less than a frame."""
+        if whole and self._backlog is not None:
+            wipe(data[:start])
+            self._backlog = data[start:]
+            return
         rest = bytearray(data[start:])
-        wipe(self._rest)  # `data` may be it
-        self._rest, self._undecoded = rest, most <= 0
+        wipe(self._rest)
+        if self._backlog is not None:
+            wipe(self._backlog)  # which is `data`
+        self._rest, self._backlog = (bytearray(), memoryview(rest)) if whole else (rest, None)
+
+    def _portion(self, messages: list[memoryview]) -> list[memoryview]:
+        """Return what is for this turn; the rest is held back."""
+        self._held = []
+        if len(messages) > COSTLY_IN_A_TURN:
+            costly = [at for at, m in enumerate(messages) if not m or m[0] not in PAYLOAD_FRAMES]
+            if len(costly) > COSTLY_IN_A_TURN:
+                upto = costly[COSTLY_IN_A_TURN]
+                messages, self._held = messages[:upto], messages[upto:]
         return messages
 
     def _reply(self) -> None:

@@ -23,6 +23,7 @@ from relay.serving import serve as serve_http
 from relay.settings import RelaySettings
 from tunnel import websocket
 from tunnel.errors import TransportClosed
+from tunnel.frames import FrameType
 from tunnel.http.guard import HttpGuard
 from tunnel.http.patience import Patience
 from tunnel.settings import TunnelSettings
@@ -152,20 +153,48 @@ async def server_end() -> tuple[trio.StapledStream, WebSocketTransport]:
     return near, transport
 
 
-async def test_tiny_frames_of_one_read_are_decoded_in_turns() -> None:
-    count = 4 * websocket.FRAMES_IN_A_TURN
+async def portions(messages: list[bytes], tail: bytes = b"") -> tuple[list[int], int]:
+    """Send messages in one write; return how many came at a time, and turns that others had."""
     near, transport = await server_end()
-    await near.send_all(frame(Opcode.BINARY, b"x") * count)
-    sizes, turns = [], 0
-    while sum(sizes) < count:
-        sizes.append(0)
+    got: list[bytes] = []
+    sizes: list[int] = []
+    turns = 0
+    await near.send_all(b"".join(frame(Opcode.BINARY, m) for m in messages) + tail)
+    while len(got) < len(messages):
 
         async def receive() -> None:
-            sizes[-1] = len(await transport.receive())
+            sizes.append(0)
+            for found in await transport.receive():
+                got.append(bytes(found))
+                sizes[-1] += 1
 
         turns += await turns_during(receive)
+    assert got == messages
+    assert transport._held == []
+    return sizes, turns
+
+
+DATA, PING = bytes([FrameType.DATA]), bytes([FrameType.PING])
+
+
+async def test_tiny_frames_of_one_read_are_decoded_in_turns() -> None:
+    messages = [DATA + b"%d" % n for n in range(4 * websocket.FRAMES_IN_A_TURN)]
+    sizes, turns = await portions(messages)
     assert max(sizes) <= websocket.FRAMES_IN_A_TURN + 1
     assert turns >= 3
+
+
+@pytest.mark.parametrize("kind", [PING, b"", b"\xff"], ids=["ping", "empty", "unknown"])
+async def test_frames_that_cost_more_are_handed_out_in_turns(kind: bytes) -> None:
+    sizes, turns = await portions([kind] * (4 * websocket.COSTLY_IN_A_TURN))
+    assert max(sizes) <= websocket.COSTLY_IN_A_TURN
+    assert turns >= 3
+
+
+async def test_costly_frames_between_others_keep_their_order() -> None:
+    messages = [kind + b"%d" % n for n in range(300) for kind in (DATA, PING, DATA)]
+    sizes, _ = await portions(messages, frame(Opcode.CLOSE, b"\x03\xe8"))
+    assert max(sizes) <= 3 * websocket.COSTLY_IN_A_TURN + 2
 
 
 async def test_pings_of_one_read_are_answered_in_turns() -> None:

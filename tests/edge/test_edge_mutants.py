@@ -226,6 +226,18 @@ MUTANTS = {
         "others += 0",
         flood="test_pings_of_one_read_are_answered_in_turns",
     ),
+    "agents: costly frames": Mutant(
+        (SOCKET, "WebSocketTransport._portion"),
+        "len(messages) > COSTLY_IN_A_TURN",
+        "False",
+        flood="test_frames_that_cost_more_are_handed_out_in_turns(ping)",
+    ),
+    "agents: held frames before the end": Mutant(
+        (SOCKET, "WebSocketTransport.receive"),
+        "(self._ahead or self._held)",
+        "self._ahead",
+        flood="test_costly_frames_between_others_keep_their_order",
+    ),
     "agents: pongs that wait": Mutant(
         (SOCKET, "WebSocketTransport._reply"),
         "self._pongs > MAX_PONGS",
@@ -272,6 +284,7 @@ MUTANTS = {
 }
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "test_frames_that_cost_more_are_handed_out_in_turns(ping)": {"kind": floods.PING},
     "test_a_body_that_drips_runs_out_of_patience(viewer)": {"listener": "viewer"},
     "test_a_body_that_drips_runs_out_of_patience(customer)": {"listener": "customer"},
     "test_a_message_in_too_many_fragments_is_cut_off(empty)": {"payload": b""},
