@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from perf.__main__ import main
+
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[1]
@@ -44,11 +46,19 @@ def test_json_goes_to_stdout_and_progress_to_stderr() -> None:
         (("--rounds", "0"), "'0' is not a number from 1 to 1000"),
     ],
 )
-def test_usage_errors_name_the_value_and_the_remedy(arguments: tuple[str, ...], words: str) -> None:
-    done = perf(*arguments)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert done.stdout == ""
+def test_usage_errors_name_the_value_and_the_remedy(
+    arguments: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["perf", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    out, errors = capsys.readouterr()
+    assert words in errors
+    assert out == ""
 
 
 def test_ctrl_c_ends_it_cleanly_and_leaves_no_process() -> None:

@@ -46,18 +46,12 @@ async def test_the_usual_ways_carry_the_same_bytes() -> None:
     names = ("openssh", "websockets-trio", "websockets-asyncio", "relay")
     subjects, skipped = available(names)
     assert set(skipped) <= {"openssh"}
+    before = _ssh_processes()
     figures = await run(*subjects)
+    assert _ssh_processes() <= before, "OpenSSH has left something behind"
     assert [figure.subject for figure in figures] == [s.name for s in subjects]
     for library in ("trio", "asyncio"):
         assert ratio(figures, "relay", f"websockets-{library}", 4, cpu) < MOST_TIMES_USUAL
-
-
-async def test_openssh_leaves_nothing_behind() -> None:
-    if reason := openssh.missing():
-        pytest.skip(reason)
-    before = _ssh_processes()
-    await run(SUBJECTS["openssh"])
-    assert _ssh_processes() <= before
 
 
 def _ssh_processes() -> set[int]:

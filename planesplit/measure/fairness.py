@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from planesplit.measure.lab import MeasureError, open_lab
 from planesplit.measure.latency import Percentiles
 from planesplit.measure.lines import LinePlan
 from planesplit.measure.rig import LEAD_S, SLACK_S, Rig
-from planesplit.measure.rounds import Progress, interleaved
+from planesplit.measure.rounds import Progress, interleaved, start_all
 from planesplit.measure.spread import Spread, percentile
 from planesplit.measure.subjects import Load, Subject
 from planesplit.measure.unit import UNIT_BYTES
@@ -73,11 +74,10 @@ async def measure_fairness(
     what = f"{rate_per_s:g} lines/s beside {bulk_streams} bulk streams"
     async with open_lab() as lab:
         progress(f"{what}: starting")
-        rigs = []
-        for subject in subjects:
-            rig = await subject.start(lab, Load(bulk_streams + 1))
+        load = Load(bulk_streams + 1)
+        rigs = await start_all([partial(s.start, lab, load) for s in subjects])
+        for rig in rigs:
             await rig.transfer(WARM_UP_BYTES // UNIT_BYTES // bulk_streams, 0, bulk_streams)
-            rigs.append(rig)
         found = await interleaved(
             rigs,
             rounds,

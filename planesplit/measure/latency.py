@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from planesplit.measure.lab import open_lab
 from planesplit.measure.rig import LineSample
-from planesplit.measure.rounds import Progress, interleaved
+from planesplit.measure.rounds import Progress, interleaved, start_all
 from planesplit.measure.spread import Spread, percentile
 from planesplit.measure.subjects import Load, Subject
 
@@ -106,7 +107,7 @@ async def measure_lines(
     what = f"{rate_per_s:g} lines/s, {streams} streams"
     async with open_lab() as lab:
         progress(f"{what}: starting")
-        rigs = [await subject.start(lab, Load(streams)) for subject in subjects]
+        rigs = await start_all([partial(s.start, lab, Load(streams)) for s in subjects])
         for rig in rigs:
             await rig.lines(rate_per_s, WARM_UP_S)
         found = await interleaved(
@@ -140,7 +141,8 @@ async def measure_round_trips(
     """
     async with open_lab() as lab:
         progress("round trips: starting")
-        rigs = [await subject.start(lab, Load(1, duplex=True)) for subject in subjects]
+        load = Load(1, duplex=True)
+        rigs = await start_all([partial(s.start, lab, load) for s in subjects])
         for rig in rigs:
             await rig.ping(count // 10, size_bytes)
         found = await interleaved(

@@ -111,24 +111,29 @@ async def measure_queries(*, rows: int, rounds: int, progress: Progress) -> Quer
     Raises:
         MeasureError: it failed, or the results differ in size.
     """
-    figures = Queries(rows)
     async with open_lab() as lab:
         progress(f"a query of {rows} rows: starting")
-        path = await _start(lab, rows)
-        for number in range(rounds + 1):
-            progress(f"a query of {rows} rows: round {number} of {rounds}")
-            direct, through = path.direct, path.through
-            order = (direct, through) if number % 2 else (through, direct)
-            turns = {turn: await _timed(turn) for turn in order}
-            if turns[direct].bytes != turns[through].bytes:
-                raise MeasureError("the result through the relay is not as long as ClickHouse's")
-            if number == 0:
-                path.started = path.cpu_s()
-                continue
-            figures.direct.append(turns[direct])
-            figures.path.append(turns[through])
-        spent = path.cpu_s()
-        figures.cpu_s = {name: spent[name] - path.started[name] for name in spent}
+        path = await start_path(lab, rows)
+        return await compare(path, rounds=rounds, progress=progress)
+
+
+async def compare(path: Path, *, rounds: int, progress: Progress) -> Queries:
+    """Read the result directly and through a path that is up, in turns; see `measure_queries`."""
+    figures = Queries(path.rows)
+    for number in range(rounds + 1):
+        progress(f"a query of {path.rows} rows: round {number} of {rounds}")
+        direct, through = path.direct, path.through
+        order = (direct, through) if number % 2 else (through, direct)
+        turns = {turn: await _timed(turn) for turn in order}
+        if turns[direct].bytes != turns[through].bytes:
+            raise MeasureError("the result through the relay is not as long as ClickHouse's")
+        if number == 0:
+            path.started = path.cpu_s()
+            continue
+        figures.direct.append(turns[direct])
+        figures.path.append(turns[through])
+    spent = path.cpu_s()
+    figures.cpu_s = {name: spent[name] - path.started[name] for name in spent}
     return figures
 
 
@@ -140,8 +145,9 @@ async def _timed(read: Callable[[], Awaitable[int]]) -> Turn:
 
 @dataclass(slots=True)
 class Path:
-    """The processes, and both ways to a result."""
+    """The processes, and both ways to a result of so many rows."""
 
+    rows: int
     agent: PlaneProcess
     relay: PlaneProcess
     clickhouse: ClickHouse
@@ -182,9 +188,21 @@ def _scope() -> dict[str, str]:
     return {"org": SCOPE.org, "project": SCOPE.project, "domain": SCOPE.domain, "run": RUN}
 
 
-async def _start(lab: Lab, rows: int) -> Path:
-    access = await _start_clickhouse(lab, rows)
-    relay = await start_plain_relay(lab)
+async def start_path(lab: Lab, rows: int) -> Path:
+    """Start ClickHouse with the rows of one run, a relay and an agent.
+
+    Raises:
+        MeasureError: one failed, or the rows cannot be made.
+    """
+    started = []
+
+    async def start_relay() -> None:
+        started.append(await start_plain_relay(lab))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(start_relay)
+        access = await _start_clickhouse(lab, rows)
+    (relay,) = started
     log_root, state = lab.path("logs"), lab.path("state")
     log_root.mkdir()
     state.mkdir()
@@ -202,7 +220,7 @@ async def _start(lab: Lab, rows: int) -> Path:
         },
     }
     agent = await lab.start("compute_agent", "compute_agent", "--config", _file(lab, settings))
-    path = Path(agent, relay, ClickHouse(access, UP_S))
+    path = Path(rows, agent, relay, ClickHouse(access, UP_S))
     await push_access(relay.ready["control_port"])
     return path
 

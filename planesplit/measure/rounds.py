@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
+
+import trio
 
 from planesplit.measure.lab import MeasureError, open_lab
 from planesplit.measure.rig import Rig, Sample
@@ -63,6 +67,25 @@ class Throughput:
         }
 
 
+async def start_all(starts: Sequence[Callable[[], Awaitable[Rig]]]) -> list[Rig]:
+    """Start subjects side by side, as many at a time as there are cores.
+
+    Raises:
+        MeasureError: one failed.
+    """
+    turns = trio.CapacityLimiter(os.cpu_count() or 1)
+    rigs: dict[int, Rig] = {}
+
+    async def begin(number: int, start: Callable[[], Awaitable[Rig]]) -> None:
+        async with turns:
+            rigs[number] = await start()
+
+    async with trio.open_nursery() as nursery:
+        for number, start in enumerate(starts):
+            nursery.start_soon(begin, number, start)
+    return [rigs[number] for number in range(len(starts))]
+
+
 async def interleaved(
     rigs: Sequence[Rig], rounds: int, work: Callable[[Rig], Awaitable[T]], progress: Progress
 ) -> dict[str, list[T]]:
@@ -99,10 +122,8 @@ async def measure_throughput(
     """
     units = max(WARM_UP_SHARE, round_bytes // UNIT_BYTES // streams)
     async with open_lab() as lab:
-        rigs = []
-        for subject in subjects:
-            progress(f"{streams} streams: starting {subject.name}")
-            rigs.append(await subject.start(lab, Load(streams)))
+        progress(f"{streams} streams: starting")
+        rigs = await start_all([partial(s.start, lab, Load(streams)) for s in subjects])
         for rig in rigs:
             await rig.transfer(units // WARM_UP_SHARE)
         samples = await interleaved(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, fields
+from functools import partial
 
 from planesplit.measure.lab import open_lab
 from planesplit.measure.procfs import cpu_s
-from planesplit.measure.rounds import Progress, interleaved, ratios_to
+from planesplit.measure.rounds import Progress, interleaved, ratios_to, start_all
 from planesplit.measure.spread import Spread
 from planesplit.measure.subjects import Load, start_plain_relay, start_relay
 from planesplit.measure.unit import UNIT_BYTES
@@ -66,7 +67,8 @@ async def measure_sealing(
     units = max(1, round_bytes // UNIT_BYTES // streams)
     async with open_lab() as lab:
         progress("seal: starting")
-        rigs = [await start_relay(lab, Load(streams), more=more) for more in ("", OFF)]
+        load = Load(streams)
+        rigs = await start_all([partial(start_relay, lab, load, more=m) for m in ("", OFF)])
         for rig, name in zip(rigs, (SEALED, OPEN), strict=True):
             rig.name = name
             await rig.transfer(units)
