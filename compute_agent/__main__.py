@@ -13,14 +13,16 @@ from urllib.parse import urlsplit
 
 import trio
 
+from compute_agent.accounts import Accounts
 from compute_agent.agent import Agent, Sources
 from compute_agent.data_endpoint.endpoint import DataEndpoint, check_address
 from compute_agent.dial import LOOPBACK, Dialer
-from compute_agent.kubernetes import Kubernetes
+from compute_agent.kubernetes import open_cluster
 from compute_agent.logs.backends import open_history
 from compute_agent.objects.objects import Objects
 from compute_agent.objects.signer import load_signing
 from compute_agent.settings import AgentSettings
+from kube.client import KubernetesApi
 from tunnel.errors import Code
 from tunnel.http.server import open_listener
 from tunnel.journal import Journal, tame_loggers
@@ -44,16 +46,17 @@ def start(config: dict[str, Any]) -> int:
     for name in ("log_root", "state_dir"):
         if not Path(getattr(settings, name)).is_dir():
             raise SettingError(f"setting '{name}' must name a directory that exists")
-    dialer, cluster, token = Dialer(settings), make_cluster(settings), make_token(settings)
-    return trio.run(_run, settings, dialer, cluster, token)
+    dialer, accounts, token = Dialer(settings), make_accounts(settings), make_token(settings)
+    return trio.run(_run, settings, dialer, accounts, token)
 
 
 async def _run(
-    settings: AgentSettings, dialer: Dialer, cluster: Kubernetes, token: TokenSource
+    settings: AgentSettings, dialer: Dialer, accounts: Accounts, token: TokenSource
 ) -> int:
     journal = Journal("agent")
     objects = Objects.open(settings.objects, time.time) if settings.objects else None
-    sources = Sources(cluster, token, objects, open_history(settings), cluster.api)
+    cluster = open_cluster(accounts, settings.kubernetes)
+    sources = Sources(cluster, token, objects, open_history(settings), accounts)
     agent = Agent(settings, dial=dialer, sources=sources, journal=journal)
     data_port, serve_data = await _open_data_endpoint(agent, settings, objects, journal)
     async with trio.open_nursery() as nursery:
@@ -67,7 +70,7 @@ async def _run(
         code = await agent.run()
         nursery.cancel_scope.cancel()
     with trio.move_on_after(settings.kubernetes.request_s):
-        await cluster.aclose()
+        await accounts.aclose()
         if objects:
             await objects.store.aclose()
     return REPLACED_EXIT if code is Code.REPLACED else 0
@@ -125,8 +128,8 @@ def make_token(settings: AgentSettings) -> TokenSource:
     raise SettingError("setting 'token_file' is missing; only ws:// on loopback needs no token")
 
 
-def make_cluster(settings: AgentSettings) -> Kubernetes:
-    """Return the client of the cluster's API.
+def make_accounts(settings: AgentSettings) -> Accounts:
+    """Return the clients of the cluster's API.
 
     Raises:
         SettingError: URL or CA file cannot be used.
@@ -143,7 +146,8 @@ def make_cluster(settings: AgentSettings) -> Kubernetes:
             raise SettingError("setting 'kubernetes_ca_file' must name a PEM file") from None
     file = settings.kubernetes_token_file
     token = TokenFile(file) if file else None
-    return Kubernetes(settings.kubernetes_url, token, context, settings.kubernetes)
+    api = KubernetesApi(settings.kubernetes_url, token, context, settings.kubernetes)
+    return Accounts(api, settings.accounts)
 
 
 if __name__ == "__main__":

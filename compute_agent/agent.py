@@ -12,6 +12,7 @@ from pathlib import Path
 import trio
 
 from compute_agent.access import Access, Gate
+from compute_agent.accounts import Accounts
 from compute_agent.capabilities import Capabilities
 from compute_agent.dial import DialFailed
 from compute_agent.events.feeds import Feeds
@@ -32,7 +33,6 @@ from compute_agent.settings import AgentSettings
 from compute_agent.tell import Teller
 from compute_agent.trust import Trust
 from compute_agent.usage import UsageCounter
-from kube.client import KubernetesApi
 from tunnel.capabilities import CAPABILITIES, TAIL_LOGS
 from tunnel.errors import Code, TunnelError
 from tunnel.hello import Hello
@@ -59,14 +59,14 @@ class Sources:
         token: the tunnel's token.
         objects: the object store; None if none is configured.
         history: the log aggregator; None if none is configured.
-        api: the cluster's API, for what is no pod; None if there is none.
+        accounts: the cluster's API, for what is no pod; None if there is none.
     """
 
     cluster: Cluster
     token: TokenSource
     objects: Objects | None = None
     history: History | None = None
-    api: KubernetesApi | None = None
+    accounts: Accounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Agent:
             self.access,
             sources.objects,
             sources.history,
-            sources.api,
+            sources.accounts,
             self._feeds,
             journal,
             self._watcher,
@@ -200,10 +200,11 @@ class Agent:
     def _watch_health(self) -> Health:
         settings, reports = self._settings, self._settings.reports
         samples = Samples(settings.clickhouse) if settings.clickhouse.url else None
+        accounts = self._sources.accounts
         return Health(
             self.store,
             checks(settings.clickhouse, settings.objects),
-            UsageCounter(self.store, self._sources.api, samples),
+            UsageCounter(self.store, accounts.operator if accounts else None, samples),
             lambda: self.data_url,
             Teller(settings.org, settings.cluster, self.rows, reports.answer_s),
             settings.health,
@@ -361,9 +362,9 @@ class Agent:
 
 def _feeds(settings: AgentSettings, sources: Sources, store: PodStore) -> Feeds | None:
     """Return the events of pods, None where there is no API to ask."""
-    if sources.api is None:
+    if sources.accounts is None:
         return None
-    return Feeds(sources.api, store, settings.events, settings.kubernetes.retry_s)
+    return Feeds(sources.accounts.proxy, store, settings.events, settings.kubernetes.retry_s)
 
 
 class _Opened(trio.TaskStatus[Session]):

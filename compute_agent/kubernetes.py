@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import ssl
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
+from compute_agent.accounts import Accounts
 from compute_agent.pods import Change, Pod, PodSpec
 from compute_agent.settings import ClusterLimits
-from kube.client import KubernetesApi
-from tunnel.token import TokenFile
+from compute_agent.workspaces import ACCOUNT, Workspaces
+from kube.client import ClusterRefused, KubernetesApi
 
 ALL_PODS = "/api/v1/pods"
 SECRETS_ANNOTATION = "planesplit.io/secrets"  # names only; the webhook injects values
@@ -24,45 +22,38 @@ CONFLICT, NOT_FOUND = 409, 404
 class Kubernetes:
     """The cluster behind an API server.
 
-    Attributes:
-        api: the calls below, for what is no pod.
-
     Args:
-        url: of the API server.
-        token: bearer token, read again when its file changes; None sends none.
-        context: TLS context for `https`.
-        limits: bounds.
-        transport: instead of the network, for tests.
+        api: as the account that runs pods.
+        workspaces: makes the namespaces of pods.
     """
 
-    def __init__(
-        self,
-        url: str,
-        token: TokenFile | None,
-        context: ssl.SSLContext | None,
-        limits: ClusterLimits,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self.api = KubernetesApi(url, token, context, limits, transport)
-
-    async def aclose(self) -> None:
-        """Close its connections."""
-        await self.api.aclose()
+    def __init__(self, api: KubernetesApi, workspaces: Workspaces) -> None:
+        self._api, self._workspaces = api, workspaces
 
     async def create(self, spec: PodSpec) -> bool:
         """See Cluster."""
+        try:
+            return await self._create(spec)
+        except ClusterRefused as error:
+            if error.status != NOT_FOUND:
+                raise
+        self._workspaces.forget(spec.attempt)
+        return await self._create(spec)
+
+    async def _create(self, spec: PodSpec) -> bool:
+        await self._workspaces.ensure(spec.attempt)
         path = f"/api/v1/namespaces/{quote(spec.attempt.namespace)}/pods"
-        status, _ = await self.api.call("POST", path, body=manifest(spec), also=(CONFLICT,))
+        status, _ = await self._api.call("POST", path, body=manifest(spec), also=(CONFLICT,))
         return status != CONFLICT
 
     async def get(self, namespace: str, name: str) -> Pod | None:
         """See Cluster."""
-        status, value = await self.api.call("GET", _path(namespace, name), also=(NOT_FOUND,))
+        status, value = await self._api.call("GET", _path(namespace, name), also=(NOT_FOUND,))
         return None if status == NOT_FOUND else Pod.from_json(value)
 
     async def delete(self, namespace: str, name: str) -> bool:
         """See Cluster."""
-        status, _ = await self.api.call("DELETE", _path(namespace, name), also=(NOT_FOUND,))
+        status, _ = await self._api.call("DELETE", _path(namespace, name), also=(NOT_FOUND,))
         return status != NOT_FOUND
 
     async def list(self) -> tuple[list[Pod], str]:
@@ -73,7 +64,7 @@ class Kubernetes:
             if pod := Pod.from_json(item):
                 pods.append(pod)
 
-        return pods, await self.api.pages(ALL_PODS, {}, take)
+        return pods, await self._api.pages(ALL_PODS, {}, take)
 
     async def watch(self, version: str, tell: Callable[[Change], None]) -> str:
         """See Cluster."""
@@ -82,7 +73,12 @@ class Kubernetes:
             if pod := Pod.from_json(value):
                 tell(Change(pod, deleted=kind == "DELETED"))
 
-        return await self.api.watch(ALL_PODS, {}, version, take)
+        return await self._api.watch(ALL_PODS, {}, version, take)
+
+
+def open_cluster(accounts: Accounts, limits: ClusterLimits) -> Kubernetes:
+    """Return the cluster, whose pods the executor runs in workspaces that clustersync makes."""
+    return Kubernetes(accounts.executor, Workspaces(accounts.clustersync, limits.workspace_pods))
 
 
 def manifest(spec: PodSpec) -> dict[str, Any]:
@@ -109,7 +105,11 @@ def manifest(spec: PodSpec) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
-        "spec": {"restartPolicy": "Never", "containers": [container]},
+        "spec": {
+            "restartPolicy": "Never",
+            "serviceAccountName": ACCOUNT,
+            "containers": [container],
+        },
     }
 
 

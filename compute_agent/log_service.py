@@ -29,6 +29,8 @@ from compute_agent.pods import Change, PodStore
 from compute_agent.settings import LogLimits
 from tunnel.messages.rpc import Context, Prepared
 
+MayRead = Callable[[str, str], Awaitable[None]]  # namespace and name of a pod
+
 
 class LogService:
     """Serves tails.
@@ -44,6 +46,7 @@ class LogService:
         history_limits: bounds of reading from there.
         watcher: wakes tails when their files change; None: they look every now and then.
         ticks: the clock that they share.
+        may_read: raises ConnectError unless a pod's log may be read; None: nobody is asked.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class LogService:
         history_limits: HistoryLimits | None = None,
         watcher: Watcher | None = None,
         ticks: Ticks | None = None,
+        may_read: MayRead | None = None,
     ) -> None:
         self._cluster, self._store, self._root = cluster, store, root
         self._index, self._limits, self._now_s = index, limits, now_s
@@ -66,7 +70,7 @@ class LogService:
         self._history_limits = history_limits or HistoryLimits()
         self._watcher = watcher or Watcher(0)
         self._feeds: dict[str, Feed] = {}
-        self._tails = 0
+        self._tails, self._may_read = 0, may_read
         store.listen(self._wake)
 
     async def tail_logs(
@@ -79,6 +83,8 @@ class LogService:
         try:
             attempt, options, cursor = self._understand(request)
             attempt, source = await self._find(attempt, cursor, latest=not request.attempt)
+            if self._may_read is not None:
+                await self._may_read(source.namespace, source.pod)
             log = _Log(self, attempt, source, follow=options.follow)
             feeds = self._feeds if options.follow else None
             while True:

@@ -12,11 +12,13 @@ from flyteidl2.workflow import run_service_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 
 from compute_agent.access import Access, AccessService
+from compute_agent.accounts import Accounts
 from compute_agent.capabilities import Service
 from compute_agent.data_proxy import DataProxy
 from compute_agent.events.feeds import Feeds
 from compute_agent.events.service import EventService
 from compute_agent.executor import ExecutorService
+from compute_agent.log_access import LogAccess
 from compute_agent.log_service import LogService
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
@@ -34,11 +36,9 @@ from compute_agent.secrets.service import SecretService
 from compute_agent.secrets.settings import AWS, KUBERNETES
 from compute_agent.settings import AgentSettings
 from compute_agent.staging import Staging
-from kube.client import KubernetesApi
 from tunnel.journal import Journal
 from tunnel.messages import planesplit_v1_pb2
 from tunnel.row_counts import RowCounts
-from tunnel.token import TokenFile
 
 DATA_PROXY = dataproxy_service_pb2.DESCRIPTOR.services_by_name["DataProxyService"]
 
@@ -65,7 +65,7 @@ class Parts:
         access: who may do what.
         objects: the object store; None if none is configured.
         history: the log aggregator; None if none is configured.
-        api: the Kubernetes API, for what is no pod; None if there is none.
+        accounts: the Kubernetes API, for what is no pod; None if there is none.
         feeds: events of pods; None if there is no API.
         journal: told what was done to which secret.
         watcher: wakes tails.
@@ -81,7 +81,7 @@ class Parts:
     access: Access
     objects: Objects | None = None
     history: History | None = None
-    api: KubernetesApi | None = None
+    accounts: Accounts | None = None
     feeds: Feeds | None = None
     journal: Journal | None = None
     watcher: Watcher | None = None
@@ -102,6 +102,7 @@ def services(parts: Parts) -> list[Service]:
         settings.history.limits,
         parts.watcher,
         parts.ticks,
+        LogAccess(parts.accounts.proxy).check if parts.accounts else None,
     )
     objects = ObjectService(parts.objects)
     staging = Staging(parts.objects, settings.logs.container, settings.tasks.control_endpoint)
@@ -141,8 +142,6 @@ def _secret_backend(parts: Parts) -> SecretBackend | None:
     settings = parts.settings.secrets.check()
     if settings.backend == AWS:
         return AwsSecrets(settings.aws)
-    if settings.backend != KUBERNETES or parts.api is None:
+    if settings.backend != KUBERNETES or parts.accounts is None:
         return None
-    file = settings.kubernetes_token_file
-    api = parts.api.with_token(TokenFile(file)) if file else parts.api
-    return KubernetesSecrets(api, settings.namespace)
+    return KubernetesSecrets(parts.accounts.proxy, settings.namespace)

@@ -165,6 +165,26 @@ class ClusterLimits(ClientLimits):
     max_pods: int = setting(
         10_000, low=1, high=100_000, why="pods remembered; a full report of them stays below 4 MiB"
     )
+    workspace_pods: int = setting(
+        1_000, low=1, high=100_000, why="quota of each project's domain: pods that have not ended"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFiles:
+    """Token files of service accounts (Appendix E); empty for `kubernetes_token_file`.
+
+    Args:
+        executor: creates, follows and deletes task pods.
+        proxy_system: reads logs and events, keeps secrets.
+        operator_system: looks after health.
+        clustersync_system: makes each project's namespace and what belongs to it.
+    """
+
+    executor: str = ""
+    proxy_system: str = ""
+    operator_system: str = ""
+    clustersync_system: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +226,7 @@ class AgentSettings:
         issuer_file: issuer and public keys of tokens and proofs; empty only without TLS.
         require_proof: false while relay or control plane are of a release that proves nothing.
         kubernetes_url, kubernetes_ca_file, kubernetes_token_file: the cluster's API.
+        accounts: who the agent's parts are there.
     """
 
     org: str
@@ -222,6 +243,7 @@ class AgentSettings:
     kubernetes_url: str = ""
     kubernetes_ca_file: str = ""
     kubernetes_token_file: str = ""
+    accounts: AccountFiles = field(default_factory=AccountFiles)
     token_poll_s: float = setting(
         1.0, low=0.05, high=60.0, why="a rotated token is presented long before the old one expires"
     )

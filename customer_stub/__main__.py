@@ -12,10 +12,9 @@ from typing import Any
 import trio
 
 from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.api import kubernetes_api
 from customer_stub.server import App, Endpoint, bind
 from customer_stub.settings import CustomerSettings
-from customer_stub.stores import Stores
-from kube.server.api import KubernetesApp
 from kube.server.tokens import read_tokens
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
@@ -39,10 +38,7 @@ def start(config: dict[str, Any]) -> int:
     tokens = read_tokens(settings.token_file)
     journal = Journal("customer")
     cluster = Cluster(settings, journal=journal)
-    pages = _pages(cluster.stores) if cluster.stores else {}
-    kubernetes = KubernetesApp(
-        cluster, tokens=tokens, settings=settings, journal=journal, pages=pages
-    )
+    kubernetes = kubernetes_api(cluster, tokens, settings, journal)
     served: dict[str, Served] = {"port": (bind(settings), kubernetes), **_stores(settings, cluster)}
     ports = {name: endpoint.port for name, (endpoint, _) in served.items()}
     ready = partial(announce, **ports, log_root=os.path.abspath(settings.log_root))
@@ -64,13 +60,6 @@ def _stores(settings: CustomerSettings, cluster: Cluster) -> dict[str, Served]:
     return {
         "objects_port": (objects, cluster.stores.objects),
         "registry_port": (registry, cluster.stores.registry),
-    }
-
-
-def _pages(stores: Stores) -> dict[str, Callable[[], Any]]:
-    return {
-        "/_planesplit/rows": stores.rows_report,
-        "/_planesplit/stores": stores.stores_report,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import trio
 
 from customer_stub.collector.opening import open_collector
-from customer_stub.kubernetes.cluster_objects import NODE, NamespaceApi, NodeApi
 from customer_stub.kubernetes.events import EventRecorder
 from customer_stub.kubernetes.logs import read_log
 from customer_stub.pods.kubelet import RESTART, Kubelet
@@ -21,18 +19,12 @@ from customer_stub.secrets.lookup import make_lookup
 from customer_stub.settings import CustomerSettings
 from customer_stub.stores import Stores
 from kube.server import status as errors
-from kube.server.collection import Collection
-from kube.server.kinds import EVENTS
+from kube.server.cluster import ClusterObjects, random_uid
 from kube.server.log_options import LogOptions
-from kube.server.pods import PodApi, is_terminal
-from kube.server.secrets import SecretApi
-from kube.server.store import ObjectStore
+from kube.server.node import NODE, register_node
+from kube.server.pods import is_terminal
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
-
-
-def _random_uid() -> str:
-    return str(uuid.uuid4())
 
 
 def _files_root(settings: CustomerSettings) -> Path | None:
@@ -44,9 +36,8 @@ class Cluster:
     """A Kubernetes API, the kubelet that runs its pods, and the stores around them.
 
     Attributes:
-        pods: create, get, list, delete, watch.
-        secrets: create, get, list, replace, delete, watch.
-        collections: every resource of the API by its plural name.
+        objects: everything that the API serves.
+        pods, secrets: two kinds of them.
         kubelet: runs containers; `produced` tells what they wrote.
         stores: object store and registry; None without a `data_root`.
         collector: of the pods' logs; None if they are collected nowhere.
@@ -68,7 +59,7 @@ class Cluster:
         *,
         journal: Journal,
         clock: Callable[[], int] = time.time_ns,
-        new_uid: Callable[[], str] = _random_uid,
+        new_uid: Callable[[], str] = random_uid,
         first_version: int | None = None,
     ) -> None:
         try:
@@ -77,17 +68,17 @@ class Cluster:
             raise SettingError(
                 f"setting 'log_root': cannot make '{settings.log_root}': {error.strerror}"
             ) from None
-        store = ObjectStore(history=settings.event_history, first_version=first_version)
+        self.objects = ClusterObjects(
+            settings, clock=clock, new_uid=new_uid, first_version=first_version
+        )
+        self.pods, self.secrets = self.objects.pods, self.objects.secrets
+        store = self.objects.store
         made: Any = {"clock": clock, "new_uid": new_uid}
-        namespaces = NamespaceApi(store, settings, **made)
-        self.pods = PodApi(store, settings, **made, used=namespaces.ensure)
-        self.secrets = SecretApi(store, settings, **made, used=namespaces.ensure)
-        others = (NodeApi(store, settings, **made), namespaces, Collection(EVENTS, store, settings))
-        self.collections = {c.resource.name: c for c in (self.pods, self.secrets, *others)}
+        register_node(self.objects, max_pods=settings.max_running)
         events = EventRecorder(store, **made, limit=settings.max_events, node=NODE)
         self.stores = Stores(settings, journal=journal, clock=clock) if settings.data_root else None
         self.kubelet = Kubelet(
-            store, settings, events, journal=journal, node=_random_uid(), clock=clock
+            store, settings, events, journal=journal, node=random_uid(), clock=clock
         )
         self.kubelet.injector = Injector(
             make_lookup(store, settings.secrets), settings.secrets, _files_root(settings)

@@ -114,6 +114,21 @@ class KubernetesApi:
         except ValueError:
             raise ClusterError("the cluster's API sent something that is not JSON") from None
 
+    async def read(self, path: str, query: Mapping[str, Any]) -> bytes:
+        """Return an answer that is no object, such as a log.
+
+        Raises:
+            ClusterRefused, ClusterError: see `call`.
+        """
+        try:
+            with trio.fail_after(self._limits.request_s):
+                answer = await self._client.get(path, params=query, headers=self._headers("*/*"))
+        except (httpx.HTTPError, trio.TooSlowError):
+            raise ClusterError("the cluster's API does not answer") from None
+        if not answer.is_success:
+            raise ClusterRefused(answer.status_code)
+        return answer.content
+
     async def pages(
         self,
         path: str,

@@ -31,6 +31,9 @@ class ApiSettings:
     max_secrets: int = setting(
         1000, low=1, high=100_000, why="Secrets held in memory; more is refused like a quota"
     )
+    max_objects: int = setting(
+        5000, low=10, high=1_000_000, why="of every other kind, held in memory"
+    )
     max_pods: int = setting(
         1000, low=1, high=100_000, why="objects held in memory; more is refused like a quota"
     )

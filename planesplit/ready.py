@@ -62,6 +62,7 @@ class ClusterAccess:
         kubernetes, objects, registry, clickhouse: base URLs.
         data: its data endpoint for viewers.
         kubernetes_token_file: token of the customer's operator.
+        kubeconfigs: file for kubectl by account: the operator's, and each service account's.
         objects_access_key, objects_secret_file: of a service account that may read the store.
         clickhouse_user, clickhouse_password_file: of a user that may only read.
     """
@@ -73,6 +74,7 @@ class ClusterAccess:
     clickhouse: str = ""
     data: str = ""
     kubernetes_token_file: str = ""
+    kubeconfigs: dict[str, str] = field(default_factory=dict)
     objects_access_key: str = ""
     objects_secret_file: str = ""
     clickhouse_user: str = ""

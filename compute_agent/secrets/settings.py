@@ -38,13 +38,11 @@ class SecretSettings:
     Args:
         backend: `kubernetes`, `aws`, or empty for none.
         namespace: where Kubernetes Secrets are kept (the white paper's, Appendix D).
-        kubernetes_token_file: of an account that may write them; empty for the agent's own.
         aws: see AwsSettings.
     """
 
     backend: str = ""
     namespace: str = "union"
-    kubernetes_token_file: str = ""
     aws: AwsSettings = field(default_factory=AwsSettings)
     max_value_bytes: int = setting(
         65_536, low=1, high=786_432, why="quota of AWS Secrets Manager, so that both take the same"

@@ -10,7 +10,7 @@ from kube.server.kinds import EVENTS as RESOURCE
 from kube.server.store import Missing, ObjectStore
 from kube.server.values import timestamp
 
-EVENTS = RESOURCE.name
+EVENTS = RESOURCE.key
 NORMAL, WARNING = "Normal", "Warning"
 SCHEDULER, KUBELET = "default-scheduler", "kubelet"
 MAX_MESSAGE_CHARS = 1024  # Kubernetes' limit for an event's note

@@ -16,7 +16,6 @@ import trio
 
 from customer_stub.collector.collector import Collector
 from customer_stub.cri import LogWriter
-from customer_stub.kubernetes.cluster_objects import NODE
 from customer_stub.kubernetes.events import SCHEDULER, EventRecorder
 from customer_stub.pods import replay, status, workload
 from customer_stub.pods.container import SIGTERM_EXIT, ContainerSpec, Exit, Run, Stop
@@ -30,6 +29,7 @@ from customer_stub.samples.feeder import Feeder
 from customer_stub.samples.sampler import Running
 from customer_stub.secrets.injection import InjectionFailed, Injector
 from customer_stub.settings import CustomerSettings
+from kube.server.node import NODE
 from kube.server.store import Expired, Missing, ObjectStore
 from kube.server.values import timestamp
 from tunnel.journal import Journal

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from kube.server.kinds import PODS, Kind
 from kube.server.status import ApiError, bad_request, invalid
 from kube.server.values import quantity
 
@@ -45,14 +46,13 @@ def admit_pod(body: Any, namespace: str) -> Json:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     name = meta.get("name")
-    causes = [*check_metadata(meta, namespace), *_spec(spec), *unknown_fields(body, _POD, "")]
+    causes = [*check_metadata(meta, namespace, PODS), *_spec(spec), *unknown_fields(body, _POD, "")]
     if causes:
         raise _refusal(name if isinstance(name, str) else "", causes)
     return {
         "kind": "Pod",
         "apiVersion": "v1",
-        "metadata": {k: v for k, v in meta.items() if k != "managedFields"}
-        | {"namespace": namespace},
+        "metadata": {k: meta[k] for k in _KEPT if meta.get(k)} | {"namespace": namespace},
         "spec": {"restartPolicy": "Never", **spec},
     }
 
@@ -67,7 +67,12 @@ _METADATA = {
     "uid",
     "resourceVersion",
     "managedFields",
+    "generateName",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
 }
+_KEPT = ("name", "generateName", "labels", "annotations", "resourceVersion")
 _SPEC = {"containers", "restartPolicy", "terminationGracePeriodSeconds", "serviceAccountName"}
 _CONTAINER = {
     "name",
@@ -99,11 +104,12 @@ def _check(
         yield path, "FieldValueInvalid", "Invalid value"
 
 
-def check_metadata(meta: Json, namespace: str) -> Iterator[Cause]:
+def check_metadata(meta: Json, namespace: str, kind: Kind) -> Iterator[Cause]:
     """Yield what is wrong with an object's metadata."""
     yield from unknown_fields(meta, _METADATA, "metadata.")
-    yield from _check(meta.get("name"), _SUBDOMAIN, "metadata.name", limit=MAX_NAME_CHARS)
-    yield from _check(namespace, _LABEL, "metadata.namespace")
+    yield from _check(meta.get("name"), kind.names, "metadata.name", limit=MAX_NAME_CHARS)
+    if kind.namespaced:
+        yield from _check(namespace, _LABEL, "metadata.namespace")
     yield from _pairs(_present(meta, "labels"), _LABEL_VALUE, "metadata.labels", limit=63)
     annotations = _present(meta, "annotations")
     yield from _pairs(annotations, _TEXT, "metadata.annotations", limit=MAX_ANNOTATIONS_BYTES)

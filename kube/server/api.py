@@ -1,26 +1,32 @@
-"""The HTTP side of the Kubernetes API: an ASGI application over its collections."""
+"""The HTTP side of the Kubernetes API: an ASGI application over a cluster's objects."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
 from kube.server import status as errors
-from kube.server.collection import Collection
-from kube.server.kinds import POD_LOG, REVIEWS, REVIEWS_GROUP, discovery
+from kube.server.admitting import Admission
+from kube.server.authorization import Authorization
+from kube.server.cluster import ClusterObjects
+from kube.server.discovery import AGGREGATED, discovery
 from kube.server.log_options import LogOptions
-from kube.server.pods import PODS, PodApi
 from kube.server.request import JSON, Receive, Request, Scope
-from kube.server.secrets import SECRETS, SecretApi
+from kube.server.resources import Resources
+from kube.server.reviews import REVIEWS, reviewed
 from kube.server.status import ApiError
 from kube.server.table import as_metadata, as_table
+from kube.server.target import Target
 from kube.server.tokens import Tokens, User
+from kube.server.webhooks import Connect, Webhooks, connect
 from kube.settings import ApiSettings
+from policy.bindings import UNAUTHENTICATED
+from policy.roles import Plane
+from policy.rules import Request as Asked
 from tunnel.http.disconnect import until_disconnected
 from tunnel.journal import Journal
 
@@ -30,205 +36,148 @@ VERSION = {
     "gitVersion": "v1.34.0+planesplit",
     "platform": "linux/amd64",
 }
-PUBLIC = {"/livez": "ok", "/readyz": "ok", "/version": VERSION}
-
-_NAMED = r"(?:/(?P<name>[^/]+))?"
-_CLUSTER = re.compile(rf"/api/v1/(?P<resource>[a-z]+){_NAMED}")
-_NAMESPACED = re.compile(rf"/api/v1/namespaces/(?P<namespace>[^/]+)/(?P<resource>[a-z]+){_NAMED}")
-_LOG = re.compile(r"/api/v1/namespaces/(?P<namespace>[^/]+)/pods/(?P<name>[^/]+)/log")
-_PRODUCED = re.compile(r"/_planesplit/produced/(?P<namespace>[^/]+)/(?P<name>[^/]+)")
-_REVIEW = f"/apis/{REVIEWS_GROUP}/v1/{REVIEWS}"
+PUBLIC = {"/livez": "ok", "/readyz": "ok", "/healthz": "ok", "/version": VERSION}
+ANONYMOUS = User("system:anonymous", frozenset({UNAUTHENTICATED}))
+ACCESS, METRICS = "/_planesplit/access", "/metrics"
+TEXT = "text/plain"
 
 Json = dict[str, Any]
 Send = Callable[[Json], Awaitable[None]]
+Logs = Callable[[str, str, LogOptions], AsyncIterator[bytes]]
+Page = Callable[[str], Any]
 
 
-class Served(Protocol):
-    """What is behind the API; `customer_stub.cluster.Cluster` is one."""
-
-    @property
-    def pods(self) -> PodApi:
-        """Pods."""
-
-    @property
-    def secrets(self) -> SecretApi:
-        """Secrets."""
-
-    @property
-    def collections(self) -> Mapping[str, Collection]:
-        """Every resource by its plural name."""
-
-    def produced(self, namespace: str, name: str) -> Json | None:
-        """The account of a pod's output, None if it never ran."""
-
-    def log(self, namespace: str, name: str, options: LogOptions) -> AsyncIterator[bytes]:
-        """A pod's output; raises ApiError before its first piece."""
+def no_page(_path: str) -> None:
+    """Have no further pages."""
 
 
 class KubernetesApp:
-    """Answers requests for objects, logs, and for what pods produced.
+    """Answers requests for objects and logs, each of them authorised.
+
+    Attributes:
+        authorization: decides, and counts what was asked for.
 
     Args:
-        served: what is behind.
-        tokens: who may call.
+        objects: the cluster's.
+        plane: whose roles hold.
+        logs: a pod's output by namespace and name; raises ApiError before its first piece.
+        tokens: who calls.
         settings: limits.
         journal: told of our own failures.
-        pages: further answers for the operator, by path; called for each request.
+        page: further answers for the operator, by path; None where there is none.
+        connect: the way to webhooks; another one where there is no network.
     """
 
     def __init__(
         self,
-        served: Served,
+        objects: ClusterObjects,
         *,
+        plane: Plane,
+        logs: Logs,
         tokens: Tokens,
         settings: ApiSettings,
         journal: Journal,
-        pages: Mapping[str, Callable[[], Any]] | None = None,
+        page: Page = no_page,
+        connect: Connect = connect,
     ) -> None:
-        self._served, self._pages = served, dict(pages or {})
+        self.authorization = Authorization(plane, objects.store)
+        admission = Admission(objects, Webhooks(objects.store, connect))
+        self._resources = Resources(objects, self.authorization, admission)
+        self._logs, self._page = logs, page
         self._tokens, self._settings, self._journal = tokens, settings, journal
         self._requests = _Gate(settings.max_requests)
         self._watches = _Gate(settings.max_watches)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        await self._http(Request(scope, receive, self._settings), receive, send)
-
-    async def _http(self, request: Request, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive, self._settings)
         try:
             request.check_framing()
-            if (target := _target(request.path)) and request.is_watch:
-                with self._watches:
-                    await self._watch(request, *target, receive, send)
-            elif match := _LOG.fullmatch(request.path):
-                with self._watches:
-                    await self._log(request, match["namespace"], match["name"], receive, send)
-            else:
-                with self._requests:
-                    code, answer = await self._route(request)
-                if target:
-                    answer = _shaped(request, target[0], answer)
-                await _respond(send, code, answer)
+            await self._serve(request, receive, send)
         except ApiError as error:
             await _respond(send, error.code, error.status())
         except Exception as error:
             self._journal.event("internal_error", kind=type(error).__name__)
             raise  # the server answers 500
 
-    async def _route(self, request: Request) -> tuple[int, Any]:
-        if request.path in PUBLIC:
-            request.only("GET")
-            return 200, PUBLIC[request.path]
-        user = self._tokens.authenticate(request.header("authorization"))
-        if target := _target(request.path):
-            return await self._objects(request, user, *target)
-        if (document := discovery(request.path)) is not None:
-            request.only("GET")
-            return 200, document
-        if request.path == _REVIEW:
-            request.only("POST")
-            return 201, _reviewed(user, await request.json())
-        return 200, self._own(request, user)
+    async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
+        target = request.target
+        user = self._admitted(request, target)
+        if target is None:
+            with self._requests:
+                await self._document(request, send)
+        elif (target.key, target.subresource, target.verb) == ("pods", "log", "get"):
+            with self._watches:
+                pieces = self._logs(target.namespace, target.name, request.log_options())
+                await _while_connected(lambda: _text(pieces, send), receive)
+        elif target.verb == "watch":
+            with self._watches:
+                await self._watch(request, target, receive, send)
+        else:
+            with self._requests:
+                code, answer = await self._answer(request, user, target)
+            await _respond(send, code, _shaped(request, target, answer))
 
-    def _own(self, request: Request, user: User) -> Any:
-        match = _PRODUCED.fullmatch(request.path)
-        page = self._pages.get(request.path)
-        if match is None and page is None:
-            raise errors.no_such_path()
+    def _admitted(self, request: Request, target: Target | None) -> User:
+        """Return the caller, who may do what the request asks for.
+
+        Raises:
+            ApiError: 401, 403.
+        """
+        user = ANONYMOUS
+        if request.path not in PUBLIC:
+            user = self._tokens.authenticate(request.header("authorization"))
+        groups = user.all_groups
+        if target is None:
+            asked = Asked(user.name, request.method.lower(), path=request.path, groups=groups)
+        else:
+            asked = target.asked(user.name, groups)
+        self.authorization.require(user, asked)
+        return user
+
+    async def _document(self, request: Request, send: Send) -> None:
+        """Answer a URL that is no resource's."""
         request.only("GET")
-        user.require_path("get", request.path)
-        if page is not None:
-            return page()
-        assert match is not None
-        found = self._served.produced(match["namespace"], match["name"])
-        if found is None:
-            raise errors.not_found(PODS, match["name"])
-        return found
-
-    async def _objects(
-        self, request: Request, user: User, resource: str, namespace: str | None, name: str | None
-    ) -> tuple[int, Any]:
-        collection = self._collection(resource, namespace, name)
-        if request.method in ("POST", "PUT", "DELETE") and namespace is not None:
-            return await self._write(request, user, resource, namespace, name)
-        request.only("GET")
-        if name is not None:
-            user.require("get", resource, namespace)
-            return 200, collection.get(namespace or "", name)
-        user.require("list", resource, namespace)
-        limit, after = request.number("limit", 0), request.query("continue")
-        selector = request.selector(resource)
-        return 200, collection.list(namespace, selector, limit=limit, after=after)
-
-    async def _write(
-        self, request: Request, user: User, resource: str, namespace: str, name: str | None
-    ) -> tuple[int, Any]:
-        pods, secrets = self._served.pods, self._served.secrets
-        match request.method, resource, name:
-            case "POST", "pods" | "secrets", None:
-                user.require("create", resource, namespace)
-                target = pods if resource == PODS else secrets
-                return 201, target.create(namespace, await request.json())
-            case "DELETE", "pods", str(name):
-                user.require("delete", PODS, namespace)
-                return 200, pods.delete(namespace, name, grace_s=await request.grace_s())
-            case "DELETE", "secrets", str(name):
-                user.require("delete", SECRETS, namespace)
-                return 200, secrets.delete(namespace, name)
-            case "PUT", "secrets", str(name):
-                user.require("update", SECRETS, namespace)
-                return 200, secrets.replace(namespace, name, await request.json())
-        raise errors.method_not_allowed()
-
-    def _collection(self, resource: str, namespace: str | None, name: str | None) -> Collection:
-        collection = self._served.collections.get(resource)
-        if collection is None:
+        path, accounts = request.path, self.authorization.accounts
+        if path == METRICS:
+            await _respond_text(send, accounts.metrics())
+            return
+        aggregated = request.takes(AGGREGATED)
+        kind = JSON
+        if path in PUBLIC:
+            answer: Any = PUBLIC[path]
+        elif path == ACCESS:
+            answer = accounts.report()
+        elif (answer := discovery(path, aggregated=aggregated)) is not None:
+            kind = AGGREGATED if answer["kind"] == "APIGroupDiscoveryList" else JSON
+        elif (answer := self._page(path)) is None:
             raise errors.no_such_path()
-        namespaced = collection.resource.namespaced
-        if namespace is not None and not namespaced:
-            raise errors.no_such_path()
-        if name is not None and namespace is None and namespaced:
-            raise errors.no_such_path()
-        return collection
+        await _respond(send, 200, answer, kind)
 
-    async def _watch(
-        self,
-        request: Request,
-        resource: str,
-        namespace: str | None,
-        name: str | None,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        user = self._tokens.authenticate(request.header("authorization"))
-        if name is not None:
+    async def _answer(self, request: Request, user: User, target: Target) -> tuple[int, Any]:
+        if target.key not in REVIEWS:
+            return await self._resources.answer(request, user, target)
+        if (target.verb, target.name) != ("create", ""):
             raise errors.method_not_allowed()
-        collection = self._collection(resource, namespace, None)
-        user.require("watch", resource, namespace)
+        return 201, reviewed(self.authorization, user, target.key, await request.json())
+
+    async def _watch(self, request: Request, target: Target, receive: Receive, send: Send) -> None:
+        found = self._resources.find(target)
         watch_list = request.flag("sendInitialEvents")  # everything first, also with a version
         since = 0 if watch_list else request.number("resourceVersion", 0)
         if since:
-            collection.check_version(since)
-        events = collection.watch(
-            namespace,
+            found.check_version(since)
+        events = found.watch(
+            target.namespace or None,
             since=since,
             timeout_s=request.number("timeoutSeconds", 0) or None,
             bookmarks=request.flag("allowWatchBookmarks"),
-            selector=request.selector(resource),
+            selector=request.selector(target.key),
             initial_end=watch_list,
         )
         table = request.wants("Table")
-        shown = _tabled(resource, events) if table else events
+        shown = _tabled(target.key, events) if table else events
         await _while_connected(lambda: _stream(shown, send), receive)
-
-    async def _log(
-        self, request: Request, namespace: str, name: str, receive: Receive, send: Send
-    ) -> None:
-        user = self._tokens.authenticate(request.header("authorization"))
-        request.only("GET")
-        user.require("get", POD_LOG, namespace)
-        pieces = self._served.log(namespace, name, request.log_options())
-        await _while_connected(lambda: _text(pieces, send), receive)
 
 
 class _Gate:
@@ -246,38 +195,13 @@ class _Gate:
         self._free += 1
 
 
-def _target(path: str) -> tuple[str, str | None, str | None] | None:
-    """Return the resource, namespace and name that a path is about."""
-    if match := _NAMESPACED.fullmatch(path):
-        return match["resource"], match["namespace"], match["name"]
-    if match := _CLUSTER.fullmatch(path):
-        return match["resource"], None, match["name"]
-    return None
-
-
-def _shaped(request: Request, resource: str, answer: Any) -> Any:
+def _shaped(request: Request, target: Target, answer: Any) -> Any:
     """Return an answer as the client wants it: whole, as a table, or without its content."""
     if request.wants("Table") and request.method == "GET":
-        return as_table(resource, answer)
+        return as_table(target.key, answer)
     if request.wants("PartialObjectMetadata"):
         return as_metadata(answer)
     return answer
-
-
-def _reviewed(user: User, body: Any) -> Json:
-    """Answer a SelfSubjectAccessReview."""
-    try:
-        asked = body["spec"]["resourceAttributes"]
-        words = {key: asked.get(key) or "" for key in ("verb", "resource", "subresource")}
-        words["namespace"] = asked.get("namespace") or ""
-        if not all(isinstance(word, str) for word in words.values()):
-            raise TypeError
-    except (KeyError, TypeError, AttributeError):
-        raise errors.bad_request("the body is no SelfSubjectAccessReview of a resource") from None
-    resource = "/".join(filter(None, (words["resource"], words["subresource"])))
-    allowed = user.may(words["verb"], resource, words["namespace"] or None)
-    meta = {"kind": "SelfSubjectAccessReview", "apiVersion": f"{REVIEWS_GROUP}/v1"}
-    return {**meta, "metadata": {}, "spec": body["spec"], "status": {"allowed": allowed}}
 
 
 async def _tabled(resource: str, events: AsyncIterator[Json]) -> AsyncIterator[Json]:
@@ -309,17 +233,22 @@ async def _text(pieces: AsyncIterator[bytes], send: Send) -> None:
     started = False
     async for piece in pieces:
         if not started:
-            await _start(send, 200, "text/plain")
+            await _start(send, 200, TEXT)
             started = True
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     if not started:
-        await _start(send, 200, "text/plain")
+        await _start(send, 200, TEXT)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _respond(send: Send, code: int, answer: Any) -> None:
-    await _start(send, code)
+async def _respond(send: Send, code: int, answer: Any, kind: str = JSON) -> None:
+    await _start(send, code, kind)
     await send(_body(answer, more=False))
+
+
+async def _respond_text(send: Send, text: str) -> None:
+    await _start(send, 200, TEXT)
+    await send({"type": "http.response.body", "body": text.encode(), "more_body": False})
 
 
 async def _start(send: Send, code: int, kind: str = JSON) -> None:

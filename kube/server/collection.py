@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from kube.server import status as errors
-from kube.server.kinds import Resource
+from kube.server.kinds import Kind
 from kube.server.selectors import Selector
 from kube.server.store import Events, Expired, Missing, ObjectStore
 from kube.settings import ApiSettings
@@ -21,17 +21,16 @@ Json = dict[str, Any]
 
 
 class Collection:
-    """Reads and watches the objects of one resource. Objects returned are not to be changed.
+    """Reads and watches the objects of one kind. Objects returned are not to be changed.
 
     Args:
-        resource: which.
+        kind: which.
         store: where the objects are.
         settings: limits and defaults.
     """
 
-    def __init__(self, resource: Resource, store: ObjectStore, settings: ApiSettings) -> None:
-        self.resource = resource
-        self._name = resource.name
+    def __init__(self, kind: Kind, store: ObjectStore, settings: ApiSettings) -> None:
+        self.kind, self._name = kind, kind.key
         self._store, self._settings = store, settings
 
     def get(self, namespace: str, name: str) -> Json:
@@ -44,6 +43,14 @@ class Collection:
             return self._store.get(self._name, namespace, name)
         except Missing:
             raise errors.not_found(self._name, name) from None
+
+    def has(self, namespace: str, name: str) -> bool:
+        """Tell whether there is an object by this name."""
+        try:
+            self._store.get(self._name, namespace, name)
+        except Missing:
+            return False
+        return True
 
     def list(
         self,
@@ -74,8 +81,8 @@ class Collection:
         if left := len(found) - len(page):
             meta |= {"continue": _token(version, page[-1]), "remainingItemCount": left}
         items = [{k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in page]
-        kind = f"{self.resource.kind}List"
-        return {"kind": kind, "apiVersion": "v1", "metadata": meta, "items": items}
+        head = {"kind": f"{self.kind.kind}List", "apiVersion": self.kind.version}
+        return {**head, "metadata": meta, "items": items}
 
     def _continued(self, token: str) -> tuple[int, tuple[str, str]]:
         """Return the first page's version, from which to watch, and the last name before."""
@@ -161,7 +168,8 @@ class Collection:
         meta: Json = {"resourceVersion": str(version), "creationTimestamp": None}
         if annotations:
             meta["annotations"] = annotations
-        bookmark: Json = {"kind": self.resource.kind, "apiVersion": "v1", "metadata": meta}
+        bookmark: Json = {"kind": self.kind.kind, "apiVersion": self.kind.version}
+        bookmark["metadata"] = meta
         if self._name == "pods":
             bookmark |= {"spec": {"containers": None}, "status": {}}
         return bookmark

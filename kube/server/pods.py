@@ -2,65 +2,43 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from kube.server import status as errors
 from kube.server.admission import admit_pod
-from kube.server.collection import Collection
 from kube.server.kinds import PODS as RESOURCE
-from kube.server.store import Conflict, ObjectStore
+from kube.server.objects import Objects, invalid
+from kube.server.store import ObjectStore
 from kube.server.values import timestamp
 from kube.settings import ApiSettings
 
-PODS = RESOURCE.name
+PODS = RESOURCE.key
 
 Json = dict[str, Any]
 
 
-class PodApi(Collection):
-    """Creates, reads, deletes and watches pods. Objects returned are not to be changed.
+class PodApi(Objects):
+    """See Objects; a pod's spec stays as it is, and its deletion takes a while."""
 
-    Args:
-        store: where the pods are.
-        settings: limits and defaults.
-        clock: wall clock, nanoseconds since the epoch.
-        new_uid: makes the uid of a pod.
-        used: told the namespace of each new pod.
-    """
+    def __init__(self, store: ObjectStore, settings: ApiSettings, **made: Any) -> None:
+        super().__init__(RESOURCE, store, settings, **made)
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        settings: ApiSettings,
-        *,
-        clock: Callable[[], int] = time.time_ns,
-        new_uid: Callable[[], str],
-        used: Callable[[str], None] = lambda namespace: None,
-    ) -> None:
-        super().__init__(RESOURCE, store, settings)
-        self._clock, self._new_uid, self._used = clock, new_uid, used
+    @property
+    def limit(self) -> int:
+        """See Objects."""
+        return self._settings.max_pods
 
-    def create(self, namespace: str, body: Any) -> Json:
-        """Add a pod, which then runs.
-
-        Raises:
-            ApiError: 400, 403 (quota), 409, 422.
-        """
+    def admit(self, body: Any, namespace: str) -> Json:
+        """See Objects."""
         pod = admit_pod(body, namespace)
-        name = pod["metadata"]["name"]
-        pod["metadata"]["uid"] = self._new_uid()
-        pod["metadata"]["creationTimestamp"] = timestamp(self._clock())
         pod["spec"].setdefault("terminationGracePeriodSeconds", self._settings.grace_s)
-        pod["status"] = {"phase": "Pending"}
-        if self._store.count(PODS) >= self._settings.max_pods:
-            raise errors.quota_exceeded(name, self._settings.max_pods)
-        self._used(namespace)
-        try:
-            return self._store.create(PODS, pod)
-        except Conflict:
-            raise errors.already_exists(PODS, name) from None
+        return {**pod, "status": {"phase": "Pending"}}
+
+    def check_change(self, old: Json, new: Json) -> None:
+        """See Objects."""
+        if new["spec"] != old["spec"]:
+            why = "pod updates may not change fields of the spec"
+            raise invalid(RESOURCE, old["metadata"]["name"], [("spec", "FieldValueForbidden", why)])
 
     def delete(self, namespace: str, name: str, *, grace_s: int | None = None) -> Json:
         """Remove a pod: at once if it has ended or `grace_s` is 0, else when it has stopped.

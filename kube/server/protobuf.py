@@ -1,7 +1,7 @@
 """Request bodies in Kubernetes' protobuf encoding, which kubectl's typed commands use.
 
 An object is the magic `k8s\\0` and a `runtime.Unknown` around it. Only what this API takes in is
-known here: Secret, SelfSubjectAccessReview and DeleteOptions. The numbers are those of
+known here: what kubectl makes without a file, reviews and DeleteOptions. The numbers are those of
 k8s.io/api and k8s.io/apimachinery `generated.proto`.
 """
 
@@ -113,6 +113,7 @@ def _entry(read: Reader) -> Reader:
 _TYPE_META: Fields = {1: ("apiVersion", _text), 2: ("kind", _text)}
 _OBJECT_META: Fields = {
     1: ("name", _text),
+    2: ("generateName", _text),
     3: ("namespace", _text),
     6: ("resourceVersion", _text),
     11: ("labels", _entry(_text)),
@@ -126,16 +127,31 @@ _ATTRIBUTES: Fields = {
     6: ("subresource", _text),
     7: ("name", _text),
 }
+_URL_ATTRIBUTES: Fields = {1: ("path", _text), 2: ("verb", _text)}
+_META = ("metadata", _message(_OBJECT_META))
 _KINDS: dict[str, Fields] = {
     "Secret": {
-        1: ("metadata", _message(_OBJECT_META)),
+        1: _META,
         2: ("data", _entry(_binary)),
         3: ("type", _text),
         4: ("stringData", _entry(_text)),
     },
+    "ConfigMap": {1: _META, 2: ("data", _entry(_text)), 3: ("binaryData", _entry(_binary))},
+    "Namespace": {1: _META},
+    "ServiceAccount": {1: _META},
     "SelfSubjectAccessReview": {
-        1: ("metadata", _message(_OBJECT_META)),
-        2: ("spec", _message({1: ("resourceAttributes", _message(_ATTRIBUTES))})),
+        1: _META,
+        2: (
+            "spec",
+            _message(
+                {
+                    1: ("resourceAttributes", _message(_ATTRIBUTES)),
+                    2: ("nonResourceAttributes", _message(_URL_ATTRIBUTES)),
+                }
+            ),
+        ),
     },
+    "SelfSubjectRulesReview": {1: _META, 2: ("spec", _message({1: ("namespace", _text)}))},
+    "SelfSubjectReview": {1: _META},
     "DeleteOptions": {1: ("gracePeriodSeconds", lambda value: value)},
 }

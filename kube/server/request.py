@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,7 @@ from kube.server import status as errors
 from kube.server.admission import MAX_GRACE_S
 from kube.server.log_options import LogOptions
 from kube.server.selectors import Selector, field_selector, label_selector
+from kube.server.target import Target, target_of
 from kube.server.values import timestamp
 from kube.settings import ApiSettings
 
@@ -44,14 +46,20 @@ class Request:
         if len(framing) > 1 or not self.path.startswith("/"):
             raise errors.bad_request("the request's framing is ambiguous")
 
-    @property
-    def is_watch(self) -> bool:
-        """Whether this is a GET with watch=true."""
-        return self.method == "GET" and self.flag("watch")
+    @cached_property
+    def target(self) -> Target | None:
+        """The resource that it is about, None for other URLs."""
+        watch, fields = self.flag("watch"), self.query("fieldSelector")
+        return target_of(self.method, self.path, watch=watch, fields=fields)
 
     def wants(self, form: str) -> bool:
         """Whether the client would rather have objects in a form of meta.k8s.io, like Table."""
         return f"as={form}" in (self.header("accept") or "")
+
+    def takes(self, media_type: str) -> bool:
+        """Whether the client takes an answer of this media type."""
+        accepted = (self.header("accept") or "").replace(" ", "").split(",")
+        return any(one.startswith(media_type) for one in accepted)
 
     def header(self, name: str) -> str | None:
         """Return a header by lower-case name."""
@@ -104,6 +112,14 @@ class Request:
             since=timestamp(time.time_ns() - since_s * 1_000_000_000) if since_s else "",
             limit_bytes=self.number("limitBytes", 0) or None,
         )
+
+    async def patch(self) -> tuple[str, Any]:
+        """Read a patch: its media type and content."""
+        media_type = (self.header("content-type") or "").partition(";")[0].strip()
+        try:
+            return media_type, json.loads(await self.body())
+        except (ValueError, RecursionError):
+            raise errors.bad_request("the body is no patch") from None
 
     async def json(self) -> Any:
         """Read the body, JSON or protobuf, as JSON; no body is an empty object."""

@@ -6,108 +6,47 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from kube.server import status as errors
-from kube.server.admission import check_metadata, unknown_fields
-from kube.server.collection import Collection
+from kube.server.admission import Cause, check_metadata, unknown_fields
 from kube.server.kinds import SECRETS as RESOURCE
-from kube.server.store import Conflict, Missing, ObjectStore
-from kube.server.values import timestamp
+from kube.server.objects import Objects, invalid
+from kube.server.store import ObjectStore
 from kube.settings import ApiSettings
 
-SECRETS = RESOURCE.name
+SECRETS = RESOURCE.key
 MAX_SECRET_BYTES = 1_048_576  # Kubernetes' MaxSecretSize, of all values together
 DOCKER_CONFIG = "kubernetes.io/dockerconfigjson"
 DOCKER_CONFIG_KEY = ".dockerconfigjson"
 
 Json = dict[str, Any]
-Cause = tuple[str, str, str]
 
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _FIELDS = {"kind", "apiVersion", "metadata", "type", "data", "stringData", "immutable"}
 
 
-class SecretApi(Collection):
-    """Creates, reads, replaces, deletes and watches Secrets.
+class SecretApi(Objects):
+    """See Objects; a Secret's type stays as it is."""
 
-    Args:
-        store: where they are.
-        settings: limits.
-        clock: wall clock, nanoseconds since the epoch.
-        new_uid: makes the uid of a Secret.
-        used: told the namespace of each new Secret.
-    """
+    def __init__(self, store: ObjectStore, settings: ApiSettings, **made: Any) -> None:
+        super().__init__(RESOURCE, store, settings, **made)
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        settings: ApiSettings,
-        *,
-        clock: Callable[[], int],
-        new_uid: Callable[[], str],
-        used: Callable[[str], None] = lambda namespace: None,
-    ) -> None:
-        super().__init__(RESOURCE, store, settings)
-        self._clock, self._new_uid, self._used = clock, new_uid, used
+    @property
+    def limit(self) -> int:
+        """See Objects."""
+        return self._settings.max_secrets
 
-    def create(self, namespace: str, body: Any) -> Json:
-        """Add a Secret.
+    def admit(self, body: Any, namespace: str) -> Json:
+        """See Objects."""
+        return _admit(body, namespace)
 
-        Raises:
-            ApiError: 400, 403 (quota), 409, 422.
-        """
-        secret = _admit(body, namespace)
-        name = secret["metadata"]["name"]
-        secret["metadata"]["uid"] = self._new_uid()
-        secret["metadata"]["creationTimestamp"] = timestamp(self._clock())
-        if self._store.count(SECRETS) >= self._settings.max_secrets:
-            raise errors.quota_exceeded(name, self._settings.max_secrets, SECRETS)
-        self._used(namespace)
-        try:
-            return self._store.create(SECRETS, secret)
-        except Conflict:
-            raise errors.already_exists(SECRETS, name) from None
-
-    def replace(self, namespace: str, name: str, body: Any) -> Json:
-        """Replace a Secret's labels, annotations and values; its type stays.
-
-        Raises:
-            ApiError: 400, 404, 409 (another resourceVersion than that given), 422.
-        """
-        new = _admit(body, namespace)
-        old = self.get(namespace, name)
-        if new["metadata"]["name"] != name:
-            raise errors.bad_request("the name of the object does not match the name on the URL")
-        version = new["metadata"].get("resourceVersion")
-        if version not in (None, "", old["metadata"]["resourceVersion"]):
-            raise errors.conflict(SECRETS, name)
+    def check_change(self, old: Json, new: Json) -> None:
+        """See Objects."""
         if new["type"] != old["type"]:
-            raise _invalid(name, [("type", "FieldValueInvalid", "field is immutable")])
-
-        def change(copy: Json) -> None:
-            for field in ("labels", "annotations"):
-                copy["metadata"].pop(field, None)
-                if field in new["metadata"]:
-                    copy["metadata"][field] = new["metadata"][field]
-            copy["data"] = new["data"]
-
-        return self._store.update(SECRETS, namespace, name, change)
-
-    def delete(self, namespace: str, name: str) -> Json:
-        """Remove a Secret and return a Status, as Kubernetes does.
-
-        Raises:
-            ApiError: 404.
-        """
-        try:
-            gone = self._store.delete(SECRETS, namespace, name)
-        except Missing:
-            raise errors.not_found(SECRETS, name) from None
-        details = {"name": name, "kind": SECRETS, "uid": gone["metadata"]["uid"]}
-        answer = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-        return {**answer, "details": details}
+            immutable = ("type", "FieldValueInvalid", "field is immutable")
+            raise invalid(RESOURCE, old["metadata"]["name"], [immutable])
 
 
 def _admit(body: Any, namespace: str) -> Json:
@@ -122,14 +61,14 @@ def _admit(body: Any, namespace: str) -> Json:
             "the namespace of the provided object does not match the namespace sent on the request"
         )
     kind = body.get("type") or "Opaque"
-    causes = [*unknown_fields(body, _FIELDS, ""), *check_metadata(meta, namespace)]
+    causes = [*unknown_fields(body, _FIELDS, ""), *check_metadata(meta, namespace, RESOURCE)]
     data = _data(body, causes)
     if not isinstance(kind, str):
         causes.append(("type", "FieldValueInvalid", "Invalid value"))
     causes += _content(kind, data)
     if causes:
         name = meta.get("name")
-        raise _invalid(name if isinstance(name, str) else "", causes)
+        raise invalid(RESOURCE, name if isinstance(name, str) else "", causes)
     kept = ("name", "labels", "annotations", "resourceVersion")
     meta = {key: meta[key] for key in kept if meta.get(key)}
     meta["namespace"] = namespace
@@ -177,8 +116,3 @@ def _content(kind: object, data: dict[str, bytes]) -> Iterator[Cause]:
         valid = False
     if not valid:
         yield f"data[{DOCKER_CONFIG_KEY}]", "FieldValueInvalid", "must be a JSON object"
-
-
-def _invalid(name: str, causes: list[Cause]) -> errors.ApiError:
-    listed = [{"reason": r, "message": m, "field": f} for f, r, m in causes]
-    return errors.invalid(name, listed, "Secret")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from policy import words
+from policy.rules import Request
+
 Json = dict[str, Any]
 
 
@@ -54,26 +57,48 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
-def forbidden_verb(user: str, verb: str, resource: str, namespace: str | None) -> ApiError:
+def forbidden(request: Request) -> ApiError:
     """403: the user may not do this, in the words of Kubernetes' RBAC."""
-    where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
-    message = (
-        f'{resource} is forbidden: User "{user}" cannot {verb} resource "{resource}"'
-        f' in API group "" {where}'
-    )
-    return ApiError(403, "Forbidden", message, {"kind": resource})
-
-
-def forbidden_path(user: str, verb: str, path: str) -> ApiError:
-    """403 for a URL that is no resource."""
-    message = f'forbidden: User "{user}" cannot {verb} path "{path}"'
-    return ApiError(403, "Forbidden", message, {})
+    if not request.resource:
+        return ApiError(403, "Forbidden", words.forbidden(request), {})
+    details = {"name": request.name, "group": request.group, "kind": request.resource}
+    details = {key: value for key, value in details.items() if value}
+    return ApiError(403, "Forbidden", words.forbidden(request), details)
 
 
 def quota_exceeded(name: str, limit: int, kind: str = "pods") -> ApiError:
     """403: as many objects as this stand-in holds."""
     message = f'{kind} "{name}" is forbidden: exceeded quota: max_{kind}, limited: {kind}={limit}'
     return ApiError(403, "Forbidden", message, {"name": name, "kind": kind})
+
+
+def no_service_account(pod: str, namespace: str, account: str) -> ApiError:
+    """403: the pod's service account isn't there."""
+    message = (
+        f'pods "{pod}" is forbidden: error looking up service account {namespace}/{account}: '
+        f'serviceaccount "{account}" not found'
+    )
+    return ApiError(403, "Forbidden", message, {"name": pod, "kind": "pods"})
+
+
+def over_quota(pod: str, quota: str, used: int, limit: int) -> ApiError:
+    """403: a ResourceQuota of the namespace is used up."""
+    message = (
+        f'pods "{pod}" is forbidden: exceeded quota: {quota}, requested: pods=1, '
+        f"used: pods={used}, limited: pods={limit}"
+    )
+    return ApiError(403, "Forbidden", message, {"name": pod, "kind": "pods"})
+
+
+def webhook_failed(name: str, why: str) -> ApiError:
+    """500: a webhook that must be asked can't be."""
+    message = f'Internal error occurred: failed calling webhook "{name}": {why}'
+    return ApiError(500, "InternalError", message, {"causes": [{"message": why}]})
+
+
+def webhook_denied(name: str, code: int, why: str) -> ApiError:
+    """A webhook says no."""
+    return ApiError(code, "Forbidden", f'admission webhook "{name}" denied the request: {why}', {})
 
 
 def no_such_path() -> ApiError:
@@ -83,7 +108,7 @@ def no_such_path() -> ApiError:
 
 def not_found(resource: str, name: str) -> ApiError:
     """404: no such object."""
-    details = {"name": name, "kind": resource}
+    details = _details(resource, name)
     return ApiError(404, "NotFound", f'{resource} "{name}" not found', details)
 
 
@@ -95,7 +120,7 @@ def method_not_allowed() -> ApiError:
 
 def already_exists(resource: str, name: str) -> ApiError:
     """409: the name is taken."""
-    details = {"name": name, "kind": resource}
+    details = _details(resource, name)
     return ApiError(409, "AlreadyExists", f'{resource} "{name}" already exists', details)
 
 
@@ -105,7 +130,13 @@ def conflict(resource: str, name: str) -> ApiError:
         f'Operation cannot be fulfilled on {resource} "{name}": the object has been modified; '
         "please apply your changes to the latest version and try again"
     )
-    return ApiError(409, "Conflict", message, {"name": name, "kind": resource})
+    return ApiError(409, "Conflict", message, _details(resource, name))
+
+
+def _details(resource: str, name: str) -> Json:
+    """Return Kubernetes' details about an object; `resource` is name and group, see `Kind.key`."""
+    what, _, group = resource.partition(".")
+    return {"name": name, **({"group": group} if group else {}), "kind": what}
 
 
 def expired() -> ApiError:
@@ -129,6 +160,12 @@ def unsupported_media_type() -> ApiError:
         f"{message} application/json, application/vnd.kubernetes.protobuf",
         {},
     )
+
+
+def unsupported_patch(accepted: tuple[str, ...]) -> ApiError:
+    """415: a patch of another kind, such as server-side apply."""
+    message = "the body of the request was in an unknown format - accepted media types include: "
+    return ApiError(415, "UnsupportedMediaType", message + ", ".join(accepted), {})
 
 
 def invalid(name: str, causes: list[Json], kind: str = "Pod") -> ApiError:

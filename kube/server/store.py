@@ -58,6 +58,7 @@ class ObjectStore:
         self._objects: dict[str, dict[tuple[str, str], Json]] = defaultdict(dict)
         self._events: deque[Event] = deque(maxlen=history)
         self._change = trio.Event()
+        self._changed_at: dict[str, int] = {}
 
     def create(self, resource: str, obj: Json) -> Json:
         """Add an object; its metadata names it. One without namespace belongs to the cluster.
@@ -128,6 +129,10 @@ class ObjectStore:
             raise Expired
         return [self._events[i] for i in range(-count, 0)] if count > 0 else []
 
+    def changed_at(self, resource: str) -> int:
+        """Return the version of the last change to a resource's objects; 0 if there was none."""
+        return self._changed_at.get(resource, 0)
+
     async def changed(self, version: int) -> None:
         """Wait until there is a version after `version`."""
         await trio.lowlevel.checkpoint()
@@ -138,6 +143,7 @@ class ObjectStore:
         self.version += 1
         obj["metadata"]["resourceVersion"] = str(self.version)
         resource, name = key[0], key[1:]
+        self._changed_at[resource] = self.version
         if type_ == "DELETED":
             del self._objects[resource][name]
         else:

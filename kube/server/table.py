@@ -15,9 +15,9 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def as_table(resource: str, answer: Any) -> Any:
-    """Return an object or a list as a Table; anything else, and other resources, unchanged."""
-    columns = _COLUMNS.get(resource)
-    if columns is None or not isinstance(answer, dict) or answer.get("kind") == "Status":
+    """Return an object or a list as a Table; anything else unchanged."""
+    columns = _COLUMNS.get(resource, _ANY)
+    if not isinstance(answer, dict) or answer.get("kind") == "Status":
         return answer
     objects = answer.get("items", [answer])
     head = [{"name": name, "type": "string", "format": "", "priority": 0} for name, _ in columns]
@@ -92,6 +92,7 @@ def _object(event: Json) -> str:
     return f"{about['kind'].lower()}/{about['name']}"
 
 
+_ANY: tuple[Column, ...] = (("Name", _name), ("Age", _created))
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "pods": (
         ("Name", _name),

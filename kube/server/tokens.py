@@ -1,4 +1,4 @@
-"""Who calls, by bearer token, and what they may do."""
+"""Who calls, by bearer token."""
 
 from __future__ import annotations
 
@@ -10,52 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kube.server.status import forbidden_path, forbidden_verb, unauthorized
+from kube.server.status import unauthorized
+from policy.bindings import AUTHENTICATED, MASTERS, UNAUTHENTICATED
 from tunnel.settings import SettingError
 
-MASTERS = "system:masters"  # Kubernetes' group that may do anything
 PREFIX = "system:serviceaccount:"
 MAX_TOKENS = 1000
-
-SYSTEM_NAMESPACE = "union"  # the white paper's, where the proxy keeps secrets (Appendix D)
-
-_READ = frozenset({"get", "list", "watch"})
-_WRITE = frozenset({"create", "delete", "update", "patch"})
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a service account may do.
-
-    Args:
-        resources, verbs: all combinations.
-        namespace: the only one where; None for the whole cluster.
-    """
-
-    resources: frozenset[str]
-    verbs: frozenset[str]
-    namespace: str | None = None
-
-    def allows(self, verb: str, resource: str, namespace: str | None) -> bool:
-        """Whether it covers this."""
-        inside = self.namespace in (None, namespace)
-        return inside and resource in self.resources and verb in self.verbs
-
-
-def _rule(resources: str, verbs: frozenset[str], namespace: str | None = None) -> Rule:
-    return Rule(frozenset(resources.split()), verbs, namespace)
-
-
-# Of the white paper's service accounts (Appendix D), as far as this API serves their resources.
-RULES: dict[str, tuple[Rule, ...]] = {
-    "executor": (_rule("pods", _READ | _WRITE), _rule("pods/log events nodes", _READ)),
-    "proxy-system": (
-        _rule("pods pods/log events nodes", _READ),
-        _rule("secrets", _WRITE - {"patch"} | {"get", "list"}, SYSTEM_NAMESPACE),
-    ),
-    "operator-system": (_rule("pods nodes namespaces", _READ | _WRITE),),
-    "flytepropeller-webhook-system": (_rule("secrets pods", _WRITE - {"delete"} | {"get"}),),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +25,16 @@ class User:
     name: str
     groups: frozenset[str] = frozenset()
 
-    def may(self, verb: str, resource: str, namespace: str | None) -> bool:
-        """Whether the user may do this to the resource."""
-        if MASTERS in self.groups:
-            return True
-        account = self.name.rpartition(":")[2] if self.name.startswith(PREFIX) else ""
-        return any(rule.allows(verb, resource, namespace) for rule in RULES.get(account, ()))
-
-    def require(self, verb: str, resource: str, namespace: str | None) -> None:
-        """Raise ApiError 403 unless the user may do this to the resource."""
-        if not self.may(verb, resource, namespace):
-            raise forbidden_verb(self.name, verb, resource, namespace)
-
-    def require_path(self, verb: str, path: str) -> None:
-        """Raise ApiError 403 unless the user may use this URL that is no resource."""
-        if MASTERS not in self.groups:
-            raise forbidden_path(self.name, verb, path)
+    @property
+    def all_groups(self) -> tuple[str, ...]:
+        """Its groups, and those that Kubernetes adds."""
+        if UNAUTHENTICATED in self.groups:
+            return tuple(self.groups)
+        added = [AUTHENTICATED]
+        if self.name.startswith(PREFIX):
+            namespace = self.name.removeprefix(PREFIX).partition(":")[0]
+            added += ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"]
+        return (*sorted(self.groups), *added)
 
 
 DEMO_USER = User("demo", frozenset({MASTERS}))

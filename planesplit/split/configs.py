@@ -13,6 +13,9 @@ from tunnel.handover import NOTHING
 
 Table = dict[str, Any]
 
+# Service accounts that the agent's parts call Kubernetes under.
+AGENT_ACCOUNTS = ("executor", "proxy-system", "operator-system", "clustersync-system")
+
 
 @dataclass(frozen=True, slots=True)
 class SiteUrls:
@@ -135,7 +138,9 @@ def agent(
         "cluster": site.cluster,
         "relay_url": relay_url,
         "kubernetes_url": urls.kubernetes,
-        "kubernetes_token_file": str(site.secret_file("kubernetes-agent")),
+        "accounts": {
+            account.replace("-", "_"): _token(site, account) for account in AGENT_ACCOUNTS
+        },
         "log_root": str(site.log_root),
         "state_dir": str(site.state_dir),
         **_stores(files, site, urls),
@@ -155,8 +160,7 @@ def agent(
 
 def _stores(files: Directory, site: Site, urls: SiteUrls) -> Table:
     """Return the tables of the stores that the agent uses, where the cluster has them."""
-    proxy = str(site.secret_file("kubernetes-proxy"))
-    table: Table = {"secrets": {"backend": "kubernetes", "kubernetes_token_file": proxy}}
+    table: Table = {"secrets": {"backend": "kubernetes"}}
     if urls.clickhouse:
         table["clickhouse"] = {"url": urls.clickhouse, "ca_file": files.ca_file} | _user(
             site, "agent"
@@ -179,6 +183,10 @@ def _data_endpoint(options: SplitOptions, site: Site, ports: dict[str, int]) -> 
 
 def _user(site: Site, name: str) -> Table:
     return {"user": name, "password_file": str(site.secret_file(f"clickhouse-{name}"))}
+
+
+def _token(site: Site, account: str) -> str:
+    return str(site.kubernetes_accounts[account])
 
 
 def _store_key(site: Site, account: str) -> Table:

@@ -27,6 +27,8 @@ from planesplit.split.backend import Backend, Listener
 from planesplit.split.customer_log import last_written, pod_directory, read_log
 from planesplit.split.directory import Directory, private_directory
 from planesplit.split.flyte_config import write_flyte_config
+from planesplit.split.kubeconfig import write_kubeconfigs
+from planesplit.split.kubernetes_users import OPERATOR
 from planesplit.split.link import Ending, Link
 from planesplit.split.options import AGENT, CONTROL, DEMO_CLIENT, RELAY, SplitOptions
 from planesplit.split.plane import LAST_LINES, PlaneFailed
@@ -357,7 +359,13 @@ class Split:
             registry=urls.registry,
             clickhouse=urls.clickhouse,
             data=urls.data,
-            kubernetes_token_file=str(site.secret_file("kubernetes-operator")),
+            kubernetes_token_file=str(site.kubernetes_accounts[OPERATOR]),
+            kubeconfigs=write_kubeconfigs(
+                site.path / "kubeconfig",
+                urls.kubernetes,
+                self._files.ca_file,
+                site.kubernetes_accounts,
+            ),
             objects_access_key=key.access_key,
             objects_secret_file=str(key.secret_file),
             clickhouse_user="agent",

@@ -15,8 +15,9 @@ import tomli_w
 
 from planesplit.pki import Authority, Leaf
 from planesplit.ready import process_started, write_atomically
+from planesplit.split.kubernetes_users import write_secret
 from planesplit.split.options import DEMO_CLIENT, Client, SplitOptions
-from planesplit.split.site import Site, write_secret
+from planesplit.split.site import Site
 
 PREFIX = "planesplit-"
 

@@ -16,15 +16,17 @@ from typing import Any
 import httpx
 import trio
 
+from compute_agent.accounts import Accounts
 from compute_agent.agent import Agent, Chance, Sources
-from compute_agent.kubernetes import Kubernetes
+from compute_agent.kubernetes import open_cluster
 from compute_agent.objects.objects import Objects
 from compute_agent.settings import AgentSettings
 from control_stub.app import control_plane, read_secrets
 from control_stub.settings import ControlSettings
 from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.api import kubernetes_api
 from customer_stub.settings import CustomerSettings
-from kube.server.api import KubernetesApp
+from kube.client import KubernetesApi
 from kube.server.tokens import Tokens as KubernetesTokens
 from kube.server.tokens import read_token_file
 from planesplit.pki import CONTROL_URI, agent_uri
@@ -262,10 +264,7 @@ class InProcess:
             registry_url=REGISTRY_URL,
             registry_transport=AsgiTransport(lambda: registry, self._in(CUSTOMER)),
         )
-        pages = {"/_planesplit/rows": cluster.stores.rows_report}
-        self._kubernetes_app = KubernetesApp(
-            cluster, tokens=tokens, settings=settings, journal=journal, pages=pages
-        )
+        self._kubernetes_app = kubernetes_api(cluster, tokens, settings, journal)
         await cluster.run(task_status=task_status)
 
     async def _run_control(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -297,13 +296,9 @@ class InProcess:
         }
         settings = load(AgentSettings, table)
         transport = AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))
-        kubernetes = Kubernetes(
-            KUBERNETES_URL,
-            TokenFile(settings.kubernetes_token_file),
-            None,
-            settings.kubernetes,
-            transport,
-        )
+        api = KubernetesApi(KUBERNETES_URL, None, None, settings.kubernetes, transport)
+        accounts = Accounts(api, settings.accounts)
+        cluster = open_cluster(accounts, settings.kubernetes)
         assert settings.objects is not None
         store = AsgiTransport(lambda: self._objects_app, self._in(CUSTOMER))
         objects = Objects.open(settings.objects, self.now_s, transport=store)
@@ -311,7 +306,7 @@ class InProcess:
         agent = Agent(
             settings,
             dial=self._dial,
-            sources=Sources(kubernetes, token, objects, api=kubernetes.api),
+            sources=Sources(cluster, token, objects, accounts=accounts),
             journal=self._journal(AGENT),
             chance=Chance(now_s=self.now_s),
         )

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from planesplit.pki import Authority, Leaf
-from planesplit.ready import write_atomically
+from planesplit.split.kubernetes_users import write_secret, write_tokens
+from policy.roles import accounts
 from tunnel.peer import file_thumbprint
 
-OPERATOR_GROUP = "system:masters"
-# User of the Kubernetes API by the name of its token's file.
-KUBERNETES_USERS = {
-    "agent": "system:serviceaccount:union:executor",  # creates and watches task pods
-    "proxy": "system:serviceaccount:union:proxy-system",  # keeps secrets (Appendix D)
-    "operator": "operator",  # the customer's own, who may do everything
-}
 THUMBPRINT = "x5t#S256"  # RFC 8705, 3.1
-SECRET_BYTES = 32
 ACCESS_KEY_BYTES = 8
 
 # Service accounts of Appendix E; the object store gives each its rights.
@@ -57,6 +48,9 @@ class SiteLeaves:
 class Site:
     """Lays out one cluster's files, mode 0600, and names them.
 
+    Attributes:
+        kubernetes_accounts: token files of the Kubernetes API's users, by account.
+
     Args:
         path: the cluster's directory, made here.
         org, cluster: whose it is.
@@ -77,7 +71,9 @@ class Site:
             self.leaves = SiteLeaves(servers, authority.agent(org, cluster))
         self.agent_client = f"agent-{cluster}"
         write_secret(self.secret_file(self.agent_client))
-        self._write_kubernetes_tokens()
+        self.kubernetes_accounts = write_tokens(
+            path / "secrets", self.kubernetes_tokens, accounts("compute")
+        )
         for user in CLICKHOUSE_USERS:
             write_secret(self.secret_file(f"clickhouse-{user}"))
         self.store_keys: Mapping[str, StoreKey] = {
@@ -127,18 +123,3 @@ class Site:
         file = self.secret_file(f"objects-{account}")
         write_secret(file)
         return StoreKey(f"PS{secrets.token_hex(ACCESS_KEY_BYTES).upper()}", file)
-
-    def _write_kubernetes_tokens(self) -> None:
-        text = io.StringIO()
-        rows = csv.writer(text)
-        for uid, (name, user) in enumerate(KUBERNETES_USERS.items(), start=1):
-            token = write_secret(self.secret_file(f"kubernetes-{name}"))
-            rows.writerow([token, user, uid, OPERATOR_GROUP if name == "operator" else ""])
-        write_atomically(self.kubernetes_tokens, text.getvalue())
-
-
-def write_secret(file: Path) -> str:
-    """Write a new random secret to a file and return it."""
-    secret = secrets.token_urlsafe(SECRET_BYTES)
-    write_atomically(file, secret + "\n")
-    return secret

@@ -53,7 +53,7 @@ def create(url: str, name: str, *command: str, **resources: Any) -> None:
         "metadata": meta,
         "spec": {"containers": [container]},
     }
-    answer = httpx.post(f"{url}/api/v1/namespaces/x/pods", json=body)
+    answer = httpx.post(f"{url}/api/v1/namespaces/default/pods", json=body)
     assert answer.status_code == 201, answer.text
 
 

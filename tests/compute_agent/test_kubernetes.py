@@ -11,7 +11,8 @@ from fakes import ATTEMPT
 from compute_agent.kubernetes import Kubernetes, manifest
 from compute_agent.pods import Pod, PodSpec
 from compute_agent.settings import ClusterLimits
-from kube.client import ClusterError, ClusterRefused, WatchExpired
+from compute_agent.workspaces import Workspaces
+from kube.client import ClusterError, ClusterRefused, KubernetesApi, WatchExpired
 from tunnel.token import TokenFile
 
 SPEC = PodSpec(ATTEMPT, "main", "img", ("sh",), ("-c", "x"), {"B": "2", "A": "1"})
@@ -45,7 +46,14 @@ class Api:
 
     def client(self, token: TokenFile | None = None) -> Kubernetes:
         transport = httpx.MockTransport(self)
-        return Kubernetes("https://k8s", token, None, ClusterLimits(), transport)
+        return cluster(KubernetesApi("https://k8s", token, None, ClusterLimits(), transport))
+
+
+def cluster(api: KubernetesApi) -> Kubernetes:
+    """The cluster, in which every workspace is there."""
+    workspaces = Workspaces(api, 10)
+    workspaces._made.add(ATTEMPT.namespace)
+    return Kubernetes(api, workspaces)
 
 
 def answer(status: int, value: object = None) -> httpx.Response:
@@ -63,6 +71,7 @@ async def test_create_says_whether_the_pod_is_new():
     assert body == manifest(SPEC)
     assert body["spec"] == {
         "restartPolicy": "Never",
+        "serviceAccountName": "clusterresource-template",
         "containers": [
             {
                 "name": "main",
@@ -112,7 +121,8 @@ async def test_api_that_does_not_answer_has_a_deadline(autojump_clock):
         await trio.sleep_forever()
 
     limits = ClusterLimits()
-    client = Kubernetes("https://k8s", None, None, limits, httpx.MockTransport(hang))
+    transport = httpx.MockTransport(hang)
+    client = cluster(KubernetesApi("https://k8s", None, None, limits, transport))
     with pytest.raises(ClusterError):
         await client.get("a", "b")
     with pytest.raises(ClusterError):

@@ -10,7 +10,7 @@ from fakes import ATTEMPT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compute_agent.__main__ import make_cluster, make_token, start
+from compute_agent.__main__ import make_accounts, make_token, start
 from compute_agent.attempts import Attempt, BadName
 from compute_agent.logs.cursor import BadCursor, Cursor
 from compute_agent.logs.lines import Open, Position, complete_utf8, cut_utf8
@@ -222,7 +222,7 @@ def test_tokens_and_clusters_are_made_from_settings(tmp_path: Path):
     )
     assert isinstance(make_token(settings), NoToken)
     assert isinstance(make_token(replace(settings, token_file="t")), TokenFile)
-    assert make_cluster(settings) is not None
+    assert make_accounts(settings) is not None
 
 
 def test_process_explains_itself_and_its_errors(tmp_path: Path):

@@ -56,8 +56,8 @@ def running(tmp_path: Path, **fields: Any) -> Iterator[tuple[subprocess.Popen[st
 def start_pod(url: str, log_root: Path, script: str, count: int) -> list[bytes]:
     """Run a shell script in a pod and wait for its first lines."""
     body = pod("p", container={"command": ["sh", "-c", script]})
-    uid = httpx.post(f"{url}/api/v1/namespaces/ns/pods", json=body).json()["metadata"]["uid"]
-    directory = log_root / f"ns_p_{uid}" / "main"
+    uid = httpx.post(f"{url}/api/v1/namespaces/default/pods", json=body).json()["metadata"]["uid"]
+    directory = log_root / f"default_p_{uid}" / "main"
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with contextlib.suppress(FileNotFoundError):
@@ -120,7 +120,7 @@ def test_sigterm_lets_containers_finish_their_logs(tmp_path: Path) -> None:
         start_pod(url, log_root, script, 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
-        (directory,) = log_root.glob("ns_p_*/main")
+        (directory,) = log_root.glob("default_p_*/main")
         assert lines(directory) == [b"hello", b"bye"]
         assert process.stderr is not None
         journal = [json.loads(line) for line in process.stderr.read().splitlines()]
@@ -144,7 +144,7 @@ def test_output_never_reaches_the_journal(tmp_path: Path) -> None:
     secret = f"canary-{os.getpid()}-{time.time_ns()}"
     with running(tmp_path) as (process, url, log_root):
         start_pod(url, log_root, f"echo {secret}; echo {secret} >&2; exit 1", 2)
-        httpx.post(f"{url}/api/v1/namespaces/ns/pods", content=secret)
+        httpx.post(f"{url}/api/v1/namespaces/default/pods", content=secret)
         httpx.get(f"{url}/{secret}?{secret}", headers={"authorization": f"Bearer {secret}"})
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=PATIENCE_S)

@@ -16,20 +16,21 @@ import trio
 from customer_cast import NAMESPACE, cluster, ended, pod
 
 from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.api import kubernetes_api
 from customer_stub.server import bind
 from customer_stub.settings import CustomerSettings, TlsFiles
-from kube.server.api import KubernetesApp
-from kube.server.tokens import DEMO_USER, MASTERS, Tokens, User, read_token_file
+from kube.server.tokens import DEMO_USER, Tokens, User, read_token_file
 from planesplit.pki import Authority
+from policy.bindings import MASTERS
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
 
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-EXECUTOR = User("system:serviceaccount:planesplit:executor")
+EXECUTOR = User("system:serviceaccount:union:executor")
 TOKENS = Tokens(
     {
         "executor-token": EXECUTOR,
-        "reader-token": User("system:serviceaccount:planesplit:proxy-system"),
+        "reader-token": User("system:serviceaccount:union:proxy-system"),
         "stranger-token": User("stranger"),
         "master-token": User("admin", frozenset({MASTERS})),
     }
@@ -67,7 +68,8 @@ async def served(
     scheme = "http" if bounds.insecure else "https"
     journal = Journal("customer", write=lambda line: None)
     async with cluster(tmp_path / "logs", **settings) as target, trio.open_nursery() as nursery:
-        app = KubernetesApp(target, tokens=tokens, settings=bounds, journal=journal)
+        target.objects.namespaces.ensure(NAMESPACE)
+        app = kubernetes_api(target, tokens, bounds, journal)
         endpoint = bind(bounds)
         port = endpoint.port
         await nursery.start(endpoint.serve, app)
@@ -113,7 +115,7 @@ async def test_errors_are_status_objects(tmp_path: Path) -> None:
         await fails(404, "NotFound", "DELETE", f"{PODS}/x")
         await fails(404, "NotFound", "GET", "/api/v1/jobs")
         await fails(404, "NotFound", "GET", "/_planesplit/produced/a/b", token="master")
-        await fails(405, "MethodNotAllowed", "PUT", f"{PODS}/x", json={})
+        await fails(405, "MethodNotAllowed", "PUT", PODS, json={})
         await fails(405, "MethodNotAllowed", "POST", "/api/v1/pods", json=pod())
         await fails(400, "BadRequest", "POST", PODS, content=b'{"secret": ')
         await fails(400, "BadRequest", "POST", PODS, content=b"[" * 4000)
@@ -146,7 +148,7 @@ async def test_who_may_do_what(tmp_path: Path) -> None:
             assert response.json()["reason"] == "Unauthorized"
         message = await server.fails(403, "Forbidden", "POST", PODS, token="reader", json=pod())
         assert message == (
-            'pods is forbidden: User "system:serviceaccount:planesplit:proxy-system" cannot create '
+            'pods is forbidden: User "system:serviceaccount:union:proxy-system" cannot create '
             f'resource "pods" in API group "" in the namespace "{NAMESPACE}"'
         )
         await server.fails(403, "Forbidden", "DELETE", f"{PODS}/p", token="reader")

@@ -21,6 +21,7 @@ from compute_agent.informer import keep_store
 from compute_agent.kubernetes import Kubernetes, manifest
 from compute_agent.pods import PodSpec, PodStore
 from compute_agent.settings import ClusterLimits
+from compute_agent.workspaces import Workspaces
 from tunnel.journal import Journal
 
 sys.path.append(str(Path(__file__).parents[1] / "secrets"))
@@ -40,9 +41,8 @@ class Stage:
         self.store = PodStore(100)
         self.limits = ClusterLimits(request_s=2.0, watch_s=60)
         api = target.api("executor")
-        self.kubernetes = Kubernetes("http://k8s", None, None, self.limits)
         api._limits = self.limits
-        self.kubernetes.api = api
+        self.kubernetes = Kubernetes(api, Workspaces(target.api("clustersync"), 100))
         journal = Journal("agent", write=lambda line: None)
         nursery.start_soon(keep_store, self.kubernetes, self.store, self.limits, journal)
         bounds = EventSettings(**settings)

@@ -163,7 +163,7 @@ async def _with_cuts(root: Path, seed: int) -> tuple[Told, Told]:
         async with on.watch(cursor) as watch:
             await watch.finish()
         seen += [(e.message, e.count) for e in watch.events]
-        stored = on.world.cluster.collections["events"].list(NAMESPACE)["items"]
+        stored = on.world.cluster.objects.kinds["events"].list(NAMESPACE)["items"]
         about = [e for e in stored if e["involvedObject"]["name"] == ATTEMPT.pod]
         about.sort(key=lambda event: int(event["metadata"]["resourceVersion"]))
         return seen, [(event["message"], event["count"]) for event in about]

@@ -16,12 +16,13 @@ import pytest
 import trio
 
 from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.api import kubernetes_api
 from customer_stub.server import bind
 from customer_stub.settings import CustomerSettings, TlsFiles
-from kube.server.api import KubernetesApp
 from kube.server.protobuf import decode
-from kube.server.tokens import MASTERS, Tokens, User
+from kube.server.tokens import Tokens, User
 from planesplit.pki import Authority
+from policy.bindings import MASTERS
 from tunnel.journal import Journal
 
 KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or ""
@@ -87,7 +88,8 @@ async def served(root: Path) -> AsyncIterator[tuple[Kubectl, Cluster]]:
     settings = CustomerSettings(log_root=str(root / "logs"), tls=tls, token_file="unused")
     journal = Journal("customer", write=lambda line: None)
     cluster = Cluster(settings, journal=journal)
-    app = KubernetesApp(cluster, tokens=TOKENS, settings=settings, journal=journal)
+    cluster.objects.namespaces.ensure(NAMESPACE)
+    app = kubernetes_api(cluster, TOKENS, settings, journal)
     endpoint = bind(settings)
     async with trio.open_nursery() as nursery:
         await nursery.start(cluster.run)

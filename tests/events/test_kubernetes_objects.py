@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.api import kubernetes_api
 from customer_stub.kubernetes.logs import read_log
 from customer_stub.rotation import LogFile
 from customer_stub.settings import CustomerSettings
-from kube.server.api import KubernetesApp
 from kube.server.log_options import LogOptions
 from kube.server.secrets import MAX_SECRET_BYTES
 from kube.server.status import ApiError
-from kube.server.tokens import MASTERS, TokenFile, Tokens, User
+from kube.server.tokens import TokenFile, Tokens, User
 from planesplit.split.memory_http import AsgiTransport
+from policy.bindings import MASTERS
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
 
@@ -42,13 +43,7 @@ class Client:
         bounds = CustomerSettings(log_root=str(root / "logs"), insecure=True, **options)
         journal = Journal("customer", write=lambda line: None)
         self.cluster = Cluster(bounds, journal=journal, first_version=1000)
-        app = KubernetesApp(
-            self.cluster,
-            tokens=ADMIN,
-            settings=bounds,
-            journal=journal,
-            pages={"/_planesplit/rows": lambda: {"direct": {}}},
-        )
+        app = kubernetes_api(self.cluster, ADMIN, bounds, journal)
         self._client = httpx.AsyncClient(
             base_url="http://k8s", transport=AsgiTransport(lambda: app, nursery.start_soon)
         )
@@ -85,7 +80,8 @@ async def test_secrets_over_http(tmp_path: Path, nursery: trio.Nursery) -> None:
     assert (await call("DELETE", f"{SECRETS}/s"))[1]["status"] == "Success"
     assert (await call("DELETE", f"{SECRETS}/s"))[0] == 404
     _, spaces = await call("GET", "/api/v1/namespaces")
-    assert [item["metadata"]["name"] for item in spaces["items"]] == ["union"]
+    names = [item["metadata"]["name"] for item in spaces["items"]]
+    assert names == ["default", "kube-system", "union"]
 
 
 @pytest.mark.parametrize(
@@ -158,14 +154,19 @@ async def test_what_is_served(tmp_path: Path, nursery: trio.Nursery) -> None:
     for path in ("/api", "/api/v1", "/apis", "/apis/authorization.k8s.io/v1"):
         assert (await call("GET", path))[0] == 200
         assert (await call("POST", path, {}))[0] == 405
-    assert (await call("GET", "/apis/apps/v1"))[0] == 404
+    assert (await call("GET", "/apis/apps/v2"))[0] == 404
     _, nodes = await call("GET", "/api/v1/nodes")
     assert int(nodes["items"][0]["status"]["capacity"]["cpu"]) == os.cpu_count()
-    for path in ("/api/v1/namespaces/a/nodes", "/api/v1/pods/x", "/api/v1/namespaces/a/jobs"):
+    for path in (
+        "/api/v1/namespaces/a/nodes",
+        "/api/v1/pods/x",
+        "/api/v1/namespaces/a/jobs",
+        "/api/v1/namespaces/a/pods/x/exec",
+    ):
         assert (await call("GET", path))[0] == 404
-    for method in ("POST", "PUT", "DELETE"):
-        assert (await call(method, "/api/v1/namespaces/a/events/x", {}))[0] == 405
-    assert (await call("GET", "/_planesplit/rows"))[1] == {"direct": {}}
+    for method, path in (("POST", "events/x"), ("PUT", "events"), ("PATCH", "pods")):
+        assert (await call(method, f"/api/v1/namespaces/union/{path}", {}))[0] == 405
+    assert (await call("GET", "/_planesplit/rows"))[0] == 404
     review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     for body in ({}, [], {"spec": {"resourceAttributes": {"verb": 7}}}):
         assert (await call("POST", review, body))[0] == 400
@@ -199,7 +200,7 @@ async def test_events_are_forgotten_by_number(tmp_path: Path, autojump_clock: An
             on.recorder.normal(pod, "Note", f"note {number}")
         on.recorder.normal(pod, "Note", "note 29")
         on.recorder.normal(pod, "Note", "note 0")  # forgotten: a new event, not a repetition
-        kept = on.world.cluster.collections["events"].list(None)["items"]
+        kept = on.world.cluster.objects.kinds["events"].list(None)["items"]
         assert len(kept) == 10
         counts = {event["message"]: event["count"] for event in kept}
         assert (counts["note 29"], counts["note 0"]) == (2, 1)

@@ -73,15 +73,15 @@ class Customer:
             "metadata": {"name": name},
             "spec": {"containers": [{"name": "main", **container}]},
         }
-        assert self.ask("POST", "/api/v1/namespaces/ns/pods", json=body).status_code == 201
+        assert self.ask("POST", "/api/v1/namespaces/default/pods", json=body).status_code == 201
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            pod = self.ask("GET", f"/api/v1/namespaces/ns/pods/{name}").json()
+            pod = self.ask("GET", f"/api/v1/namespaces/default/pods/{name}").json()
             if pod["status"]["phase"] in ("Succeeded", "Failed"):
                 break
             time.sleep(0.05)
         uid = pod["metadata"]["uid"]
-        log = self.directory / "logs" / f"ns_{name}_{uid}" / "main" / "0.log"
+        log = self.directory / "logs" / f"default_{name}_{uid}" / "main" / "0.log"
         lines = log.read_text().splitlines() if log.exists() else []
         return pod, "\n".join(line.split(" ", 3)[3] for line in lines)
 
@@ -156,7 +156,7 @@ def test_credentials_are_not_in_the_api(customer: Customer) -> None:
     pod, output = customer.run("secret", image="any", command=["env"])
     secret = SECRETS["clusterresource-template"]
     assert f"AWS_SECRET_ACCESS_KEY={secret}" in output.splitlines()
-    everything = customer.ask("GET", "/api/v1/namespaces/ns/pods").text + json.dumps(pod)
+    everything = customer.ask("GET", "/api/v1/namespaces/default/pods").text + json.dumps(pod)
     assert secret not in everything
     assert access_key("clusterresource-template") not in everything
 

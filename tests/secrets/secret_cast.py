@@ -17,9 +17,9 @@ from flyteidl2.secret import payload_pb2 as payload
 from compute_agent.exchange import current_exchange
 from compute_agent.settings import ClusterLimits
 from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.api import kubernetes_api
 from customer_stub.settings import CustomerSettings
 from kube.client import KubernetesApi
-from kube.server.api import KubernetesApp
 from kube.server.tokens import Tokens, User
 from planesplit.split.memory_http import AsgiTransport
 from tunnel.exchange import Scope
@@ -30,6 +30,8 @@ ORG, PROJECT, DOMAIN = "acme", "proj", "dev"
 TOKENS = {
     "executor": User("system:serviceaccount:union:executor"),
     "proxy": User("system:serviceaccount:union:proxy-system"),
+    "clustersync": User("system:serviceaccount:union:clustersync-system"),
+    "collector": User("system:serviceaccount:union:fluentbit"),
 }
 
 
@@ -64,7 +66,7 @@ class World:
         self.journal: list[str] = []
         journal = Journal("customer", write=self.journal.append)
         self.cluster = Cluster(bounds, journal=journal)
-        app = KubernetesApp(self.cluster, tokens=Tokens(TOKENS), settings=bounds, journal=journal)
+        app = kubernetes_api(self.cluster, Tokens(TOKENS), bounds, journal)
         self.faults = Faults(AsgiTransport(lambda: app, nursery.start_soon))
         self.root = root
 

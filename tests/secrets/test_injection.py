@@ -118,7 +118,7 @@ async def test_no_object_or_event_shows_a_value(tmp_path: Path) -> None:
         pod = await ended(target)
         assert pod["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
         objects = [
-            target.cluster.collections[kind].list(None) for kind in ("pods", "events", "nodes")
+            target.cluster.objects.kinds[kind].list(None) for kind in ("pods", "events", "nodes")
         ]
         history = [
             event.object
@@ -152,7 +152,7 @@ def _patience(target: World, wait_s: float) -> Any:
 
 
 def _events(target: World, reason: str) -> list[int]:
-    found = target.cluster.collections["events"].list(NAMESPACE)["items"]
+    found = target.cluster.objects.kinds["events"].list(NAMESPACE)["items"]
     return [min(event["count"], 2) for event in found if event["reason"] == reason]
 
 

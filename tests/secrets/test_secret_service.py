@@ -230,7 +230,7 @@ async def test_only_the_writers_account_may(tmp_path: Path) -> None:
         with exchange():
             text = await refused(
                 Code.FAILED_PRECONDITION,
-                service_of(target, "executor").create_secret(create("T", "v"), None),
+                service_of(target, "collector").create_secret(create("T", "v"), None),
             )
             assert "does not allow" in text
 
@@ -268,7 +268,7 @@ async def _everything_told(root: Path, canary: str) -> str:
     """Every RPC, as every caller, while the backend works and while it fails: all that is said."""
     told: list[str] = []
     async with world(root) as target:
-        for token in ("proxy", "executor"):
+        for token in ("proxy", "collector"):
             service = service_of(target, token)
             service._tell = lambda event, name: told.append(f"{event} {name}")
             for status in (0, 500, 422):

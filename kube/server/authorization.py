@@ -1,0 +1,134 @@
+"""RBAC on every request: the white paper's roles, Kubernetes' own, and what is stored here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kube.server.accounting import Accounts
+from kube.server.kinds import RBAC
+from kube.server.status import ApiError, forbidden
+from kube.server.store import Missing, ObjectStore
+from kube.server.tokens import User
+from policy.authorizer import Authorizer, Decision
+from policy.bindings import KUBERNETES_DEFAULTS, Binding
+from policy.roles import Plane, user_name
+from policy.rules import Request, Rule
+
+ROLES, CLUSTER_ROLES = f"roles.{RBAC}", f"clusterroles.{RBAC}"
+BINDINGS, CLUSTER_BINDINGS = f"rolebindings.{RBAC}", f"clusterrolebindings.{RBAC}"
+STORED = (ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS)
+
+Json = dict[str, Any]
+
+
+class Authorization:
+    """Decides for one cluster, and counts what it decided.
+
+    Args:
+        plane: whose roles hold.
+        store: where further roles and bindings are.
+    """
+
+    def __init__(self, plane: Plane, store: ObjectStore) -> None:
+        self._plane, self._store = plane, store
+        self.accounts = Accounts()
+        self._authorizer = Authorizer(plane, KUBERNETES_DEFAULTS)
+        self._seen = 0
+
+    def decide(self, request: Request) -> Decision:
+        """Return whether a request is allowed, without counting it."""
+        return self._current().decide(request)
+
+    def require(self, user: User, request: Request) -> None:
+        """Let a request pass that is allowed.
+
+        Raises:
+            ApiError: 403, in Kubernetes' words.
+        """
+        allowed = self.decide(request).allowed
+        self.accounts.count(request, allowed=allowed)
+        if not allowed:
+            raise forbidden(request)
+
+    def rules_for(self, user: User, namespace: str) -> tuple[Rule, ...]:
+        """Return every rule that holds for a user in a namespace."""
+        return self._current().rules_for(user.name, namespace, user.all_groups)
+
+    def check_escalation(self, user: User, key: str, obj: Json) -> None:
+        """Refuse a role or binding that gives more than its author has himself.
+
+        Source: `rbac/escalation_check` of Kubernetes: verbs `escalate` and `bind` lift it.
+
+        Raises:
+            ApiError: 403.
+        """
+        namespace = obj["metadata"].get("namespace", "")
+        if key in (BINDINGS, CLUSTER_BINDINGS):
+            verb, given = "bind", self._referenced(namespace, obj.get("roleRef") or {})
+        else:
+            verb, given = "escalate", tuple(map(_rule, obj.get("rules") or ()))
+        name = obj["metadata"]["name"]
+        what, groups = key.partition(".")[0], user.all_groups
+        lifted = Request(user.name, verb, RBAC, what, "", name, namespace, groups=groups)
+        if self.decide(lifted).allowed:
+            return
+        for asked in (asked for rule in given for asked in _singles(rule, user, namespace)):
+            if not self.decide(asked).allowed:
+                words = "is attempting to grant RBAC permissions not currently held"
+                raise ApiError(
+                    403,
+                    "Forbidden",
+                    f'{key} "{name}" is forbidden: user "{user.name}" {words}',
+                    {"name": name, "group": RBAC, "kind": what},
+                )
+
+    def _current(self) -> Authorizer:
+        changed = max(self._store.changed_at(key) for key in STORED)
+        if changed != self._seen:
+            self._seen = changed
+            stored = self._stored()
+            self._authorizer = Authorizer(self._plane, (*KUBERNETES_DEFAULTS, *stored))
+        return self._authorizer
+
+    def _stored(self) -> Iterator[Binding]:
+        for key in (BINDINGS, CLUSTER_BINDINGS):
+            for obj in self._store.list(key):
+                namespace = obj["metadata"].get("namespace", "")
+                reference = obj.get("roleRef") or {}
+                subjects = frozenset(filter(None, map(_subject, obj.get("subjects") or ())))
+                rules = self._referenced(namespace, reference)
+                yield Binding(str(reference.get("name", "")), rules, subjects, namespace)
+
+    def _referenced(self, namespace: str, reference: Json) -> tuple[Rule, ...]:
+        of_cluster = reference.get("kind") == "ClusterRole"
+        key, space = (CLUSTER_ROLES, "") if of_cluster else (ROLES, namespace)
+        try:
+            role = self._store.get(key, space, str(reference.get("name")))
+        except Missing:
+            return ()
+        return tuple(map(_rule, role.get("rules") or ()))
+
+
+def _rule(rule: Json) -> Rule:
+    fields = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
+    return Rule(*(tuple(rule.get(name) or ()) for name in fields))
+
+
+def _subject(subject: Json) -> str:
+    if subject.get("kind") == "ServiceAccount":
+        return user_name(str(subject.get("name")), str(subject.get("namespace")))
+    return str(subject.get("name", ""))
+
+
+def _singles(rule: Rule, user: User, namespace: str) -> Iterator[Request]:
+    """Yield every single thing that a rule allows, as a request."""
+    groups = user.all_groups
+    for verb in rule.verbs:
+        for url in rule.urls:
+            yield Request(user.name, verb, path=url, groups=groups)
+        for group in rule.groups:
+            for resource in rule.resources:
+                what, _, sub = resource.partition("/")
+                for name in rule.names or ("",):
+                    yield Request(user.name, verb, group, what, sub, name, namespace, groups=groups)
