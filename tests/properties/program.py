@@ -24,7 +24,7 @@ class Program:
         """Return a command that replays it."""
         lines = ",\n ".join(json.dumps(step) for step in self.steps)
         return (
-            "PYTHONPATH=. python tests/properties/replay.py <<'END'\n"
+            "PYTHONPATH=.:tests python tests/properties/replay.py <<'END'\n"
             f'{{"seed": {self.seed}, "steps": [\n {lines}]}}\nEND'
         )
 

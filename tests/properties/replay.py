@@ -1,6 +1,7 @@
 """Replays a program that a failed property test has printed: give it on stdin.
 
-`PYTHONPATH=. python tests/properties/replay.py < program.json`; exits with 1 if it fails again.
+`PYTHONPATH=.:tests python tests/properties/replay.py < program.json`; exits with 1 if it fails
+again.
 """
 
 from __future__ import annotations

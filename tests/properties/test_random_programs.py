@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_every_invariant_has_a_mutant() -> None:
 def test_a_printed_program_replays() -> None:
     program = Program(7, [["tail", 0, 20, 100, 4, 2, 50], ["wait", 200], ["cut", 0]])
     command, text = program.script().removesuffix("\nEND").split("<<'END'\n")
-    assert command == "PYTHONPATH=. python tests/properties/replay.py "
+    assert command == "PYTHONPATH=.:tests python tests/properties/replay.py "
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "tests/properties/replay.py"],
@@ -58,7 +59,7 @@ def test_a_printed_program_replays() -> None:
         capture_output=True,
         text=True,
         cwd=root,
-        env={"PYTHONPATH": str(root)},
+        env={"PYTHONPATH": os.pathsep.join(map(str, (root, root / "tests")))},
         timeout=30,
         check=False,
     )
