@@ -15,6 +15,7 @@ from kube.server.authorization import Authorization
 from kube.server.cluster import ClusterObjects
 from kube.server.discovery import AGGREGATED, discovery
 from kube.server.log_options import LogOptions
+from kube.server.openapi import openapi
 from kube.server.request import JSON, Receive, Request, Scope
 from kube.server.resources import Resources
 from kube.server.reviews import REVIEWS, reviewed
@@ -150,7 +151,7 @@ class KubernetesApp:
             answer = accounts.report()
         elif (answer := discovery(path, aggregated=aggregated)) is not None:
             kind = AGGREGATED if answer["kind"] == "APIGroupDiscoveryList" else JSON
-        elif (answer := self._page(path)) is None:
+        elif (answer := openapi(path) or self._page(path)) is None:
             raise errors.no_such_path()
         await _respond(send, 200, answer, kind)
 
