@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ import trio
 
 from customer_stub.cluster import Cluster
 from customer_stub.kubernetes.api import kubernetes_api
+from customer_stub.kubernetes.clients import Clients
 from customer_stub.server import App, Endpoint, bind
 from customer_stub.settings import CustomerSettings
 from kube.server.tokens import read_tokens
@@ -21,6 +22,7 @@ from tunnel.process import announce, main, until_signalled
 from tunnel.settings import load
 
 Served = tuple[Endpoint, App]
+Register = Callable[[], Awaitable[None]]
 
 PURPOSE = (
     "The customer's infrastructure: a Kubernetes API whose pods really run, and their log files."
@@ -38,12 +40,38 @@ def start(config: dict[str, Any]) -> int:
     tokens = read_tokens(settings.token_file)
     journal = Journal("customer")
     cluster = Cluster(settings, journal=journal)
-    kubernetes = kubernetes_api(cluster, tokens, settings, journal)
-    served: dict[str, Served] = {"port": (bind(settings), kubernetes), **_stores(settings, cluster)}
+    kubernetes = bind(settings)
+    served: dict[str, Served] = {
+        "port": (kubernetes, kubernetes_api(cluster, tokens, settings, journal)),
+        **_stores(settings, cluster),
+    }
+    register = _call_api(settings, cluster, kubernetes.port, served)
     ports = {name: endpoint.port for name, (endpoint, _) in served.items()}
     ready = partial(announce, **ports, log_root=os.path.abspath(settings.log_root))
-    trio.run(_run, settings, cluster, journal, list(served.values()), ready)
+    trio.run(_run, settings, cluster, journal, list(served.values()), register, ready)
     return 0
+
+
+def _call_api(
+    settings: CustomerSettings, cluster: Cluster, port: int, served: dict[str, Served]
+) -> Register:
+    """Have the cluster's parts call the API, if they have accounts; serve their webhook.
+
+    Returns:
+        What registers it, once the API is served.
+    """
+    accounts = settings.accounts
+    if not accounts.files:
+        return trio.lowlevel.checkpoint
+    webhook = cluster.call_api(Clients(f"{_base(settings)}:{port}", accounts))
+    endpoint = bind(replace(settings, port=settings.webhook_port))
+    served["webhook_port"] = (endpoint, webhook)
+    return partial(webhook.register, f"{_base(settings)}:{endpoint.port}", accounts.ca_file)
+
+
+def _base(settings: CustomerSettings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{'http' if settings.insecure else 'https'}://{host}"
 
 
 def _stores(settings: CustomerSettings, cluster: Cluster) -> dict[str, Served]:
@@ -52,8 +80,7 @@ def _stores(settings: CustomerSettings, cluster: Cluster) -> dict[str, Served]:
         return {}
     objects = bind(replace(settings, port=settings.objects_port))
     registry = bind(replace(settings, port=settings.registry_port))
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    base = f"{'http' if settings.insecure else 'https'}://{host}"
+    base = _base(settings)
     cluster.reach_stores(
         objects_url=f"{base}:{objects.port}", registry_url=f"{base}:{registry.port}"
     )
@@ -68,12 +95,14 @@ async def _run(
     cluster: Cluster,
     journal: Journal,
     served: list[Served],
+    register: Register,
     ready: Callable[[], None],
 ) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(cluster.run)
         for endpoint, app in served:
             await nursery.start(endpoint.serve, app, journal)
+        await register()
         ready()
         number = await until_signalled()
         journal.event("stopping", signal=number)

@@ -10,12 +10,15 @@ from typing import Any
 import trio
 
 from customer_stub.collector.opening import open_collector
+from customer_stub.kubernetes.clients import Clients
 from customer_stub.kubernetes.events import EventRecorder
 from customer_stub.kubernetes.logs import read_log
 from customer_stub.pods.kubelet import RESTART, Kubelet
 from customer_stub.samples.opening import open_feeder
 from customer_stub.secrets.injection import Injector
-from customer_stub.secrets.lookup import make_lookup
+from customer_stub.secrets.lookup import from_api, from_store, make_lookup
+from customer_stub.secrets.webhook import NAME as WEBHOOK
+from customer_stub.secrets.webhook import SecretsWebhook
 from customer_stub.settings import CustomerSettings
 from customer_stub.stores import Stores
 from kube.server import status as errors
@@ -68,6 +71,7 @@ class Cluster:
             raise SettingError(
                 f"setting 'log_root': cannot make '{settings.log_root}': {error.strerror}"
             ) from None
+        self._settings = settings
         self.objects = ClusterObjects(
             settings, clock=clock, new_uid=new_uid, first_version=first_version
         )
@@ -81,10 +85,29 @@ class Cluster:
             store, settings, events, journal=journal, node=random_uid(), clock=clock
         )
         self.kubelet.injector = Injector(
-            make_lookup(store, settings.secrets), settings.secrets, _files_root(settings)
+            make_lookup(from_store(store), settings.secrets),
+            settings.secrets,
+            _files_root(settings),
         )
         self.collector = self.kubelet.collector = open_collector(settings, journal)
         self._feeder = self.kubelet.feeder = open_feeder(settings, journal)
+
+    def call_api(self, clients: Clients) -> SecretsWebhook:
+        """Have the cluster's own parts call its API under their accounts; before `run`.
+
+        Returns:
+            The admission webhook, to be served and registered.
+
+        Raises:
+            SettingError: an account has no token.
+        """
+        settings = self._settings
+        api = clients.account(WEBHOOK)
+        lookup = make_lookup(from_api(api), settings.secrets)
+        self.kubelet.injector = Injector(
+            lookup, settings.secrets, _files_root(settings), marked=True
+        )
+        return SecretsWebhook(api, settings.secrets.max_secrets)
 
     def reach_stores(
         self, *, objects_url: str, registry_url: str, registry_transport: Any = None

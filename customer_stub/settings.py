@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from customer_stub.collector.settings import CollectorSettings
+from customer_stub.kubernetes.clients import AccountTokens
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
@@ -51,6 +52,10 @@ class CustomerSettings(ApiSettings):
     data_root: str = setting("", why="where the object store and registry keep data; empty: none")
     objects_port: int = setting(0, low=0, high=65_535, why="of the object store; 0 as for port")
     registry_port: int = setting(0, low=0, high=65_535, why="of the registry; 0 as for port")
+    webhook_port: int = setting(
+        0, low=0, high=65_535, why="of the secrets' admission webhook; 0 as for port"
+    )
+    accounts: AccountTokens = field(default_factory=AccountTokens)
     objects: ObjectsSettings = field(default_factory=ObjectsSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     pods: PodsSettings = field(default_factory=PodsSettings)

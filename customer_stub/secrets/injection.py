@@ -24,6 +24,7 @@ from customer_stub.secrets.lookup import Lookup, LookupFailed, scopes
 from customer_stub.secrets.settings import SecretsSettings
 
 ANNOTATION = "planesplit.io/secrets"
+ADMITTED = "planesplit.io/secrets-admitted-by"  # the webhook's mark
 DEFAULT_DIRECTORY = "/etc/flyte/secrets"
 DIRECTORY_VARIABLE = "FLYTE_SECRETS_DEFAULT_DIR"
 LABELS = ("planesplit/org", "planesplit/project", "planesplit/domain")
@@ -107,10 +108,19 @@ class Injector:
         lookup: where they are found.
         settings: bounds.
         root: where private directories are made; None for the system's temporary directory.
+        marked: whether pods must have the webhook's mark: it is asked before they are stored.
     """
 
-    def __init__(self, lookup: Lookup, settings: SecretsSettings, root: Path | None) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        settings: SecretsSettings,
+        root: Path | None,
+        *,
+        marked: bool = False,
+    ) -> None:
         self._lookup, self._settings, self._root = lookup, settings, root
+        self._marked = marked
         if root is not None:
             shutil.rmtree(root, ignore_errors=True)  # of a process that was killed
             root.mkdir(mode=DIRECTORY_MODE, parents=True)
@@ -125,6 +135,8 @@ class Injector:
             InjectionFailed: malformed, or still missing after `wait_s`.
         """
         wanted = wishes(pod, self._settings.max_secrets)
+        if wanted and self._marked and ADMITTED not in pod["metadata"]["annotations"]:
+            raise InjectionFailed("the secrets' webhook has not admitted the pod")
         give_up_at = trio.current_time() + self._settings.wait_s
         while True:
             try:

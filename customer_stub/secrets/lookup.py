@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import trio
 
 from customer_stub.secrets.settings import AWS, SecretsSettings
+from kube.client import ClusterError, KubernetesApi
 from kube.server.store import Missing, ObjectStore
 
 MAX_CALLS = 4
+NOT_FOUND = 404
 _KEYS = ("value", ".dockerconfigjson")
 
 Path4 = tuple[str, str, str, str]  # org, project or -, domain or -, name
@@ -45,25 +48,67 @@ def scopes(org: str, project: str, domain: str) -> list[tuple[str, str, str]]:
     return [(org, project, domain), (org, "-", domain), (org, "-", "-")]
 
 
-def make_lookup(store: ObjectStore, settings: SecretsSettings) -> Lookup:
-    """Return the lookup of the configured backend."""
-    return AwsLookup(settings) if settings.backend == AWS else KubernetesLookup(store, settings)
+class Secrets(Protocol):
+    """Reads Kubernetes Secrets."""
+
+    async def __call__(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """Return a Secret, None if there is none.
+
+        Raises:
+            LookupFailed: it can't be told.
+        """
+        ...
+
+
+def make_lookup(secrets: Secrets, settings: SecretsSettings) -> Lookup:
+    """Return the lookup of the configured backend.
+
+    Args:
+        secrets: reads Secrets, if that is the backend.
+    """
+    return AwsLookup(settings) if settings.backend == AWS else KubernetesLookup(secrets, settings)
+
+
+def from_store(store: ObjectStore) -> Secrets:
+    """Read Secrets where they are kept."""
+
+    async def read(namespace: str, name: str) -> Mapping[str, Any] | None:
+        await trio.lowlevel.checkpoint()
+        try:
+            return store.get("secrets", namespace, name)
+        except Missing:
+            return None
+
+    return read
+
+
+def from_api(api: KubernetesApi) -> Secrets:
+    """Read Secrets through the API, as the webhook's account."""
+
+    async def read(namespace: str, name: str) -> Mapping[str, Any] | None:
+        path = f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}"
+        try:
+            status, secret = await api.call("GET", path, also=(NOT_FOUND,))
+        except ClusterError as error:
+            raise LookupFailed(str(error)) from None
+        return None if status == NOT_FOUND else secret
+
+    return read
 
 
 class KubernetesLookup:
     """See Lookup."""
 
-    def __init__(self, store: ObjectStore, settings: SecretsSettings) -> None:
-        self._store, self._namespace = store, settings.namespace
+    def __init__(self, secrets: Secrets, settings: SecretsSettings) -> None:
+        self._secrets, self._namespace = secrets, settings.namespace
 
     async def read(self, path: Path4) -> bytes | None:
         """See Lookup."""
         digest = hashlib.sha256("/".join(path).encode()).hexdigest()[:32]
-        await trio.lowlevel.checkpoint()
-        try:
-            data = self._store.get("secrets", self._namespace, f"secret-{digest}")["data"]
-        except Missing:
+        secret = await self._secrets(self._namespace, f"secret-{digest}")
+        if secret is None:
             return None
+        data = secret["data"]
         found = next((data[key] for key in _KEYS if key in data), None)
         return None if found is None else base64.b64decode(found)
 

@@ -81,6 +81,10 @@ def customer(
         "log_root": str(site.log_root),
         "data_root": str(site.data_root),
         "token_file": str(site.kubernetes_tokens),
+        "accounts": {
+            "files": {name: str(file) for name, file in site.kubernetes_accounts.items()},
+            "ca_file": files.ca_file,
+        },
         "objects": {"identities": identities},
         "pods": {"path": list(options.pod_path), "ca_file": files.ca_file},
         **collected,

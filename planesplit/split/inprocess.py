@@ -25,6 +25,7 @@ from control_stub.app import control_plane, read_secrets
 from control_stub.settings import ControlSettings
 from customer_stub.cluster import Cluster
 from customer_stub.kubernetes.api import kubernetes_api
+from customer_stub.kubernetes.clients import Clients
 from customer_stub.settings import CustomerSettings
 from kube.client import KubernetesApi
 from kube.server.tokens import Tokens as KubernetesTokens
@@ -58,6 +59,7 @@ URLS = Urls(control="http://control", relay="http://relay", ops="http://ops")
 KUBERNETES_URL = "http://kubernetes"
 OBJECTS_URL = "http://localhost"
 REGISTRY_URL = "http://registry"
+WEBHOOK_URL = "http://webhook"
 PRIVATE_URL = "http://relay-private"
 
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
@@ -264,7 +266,17 @@ class InProcess:
             registry_url=REGISTRY_URL,
             registry_transport=AsgiTransport(lambda: registry, self._in(CUSTOMER)),
         )
-        self._kubernetes_app = kubernetes_api(cluster, tokens, settings, journal)
+        to_api = AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))
+        webhook: Any = cluster.call_api(Clients(KUBERNETES_URL, settings.accounts, to_api))
+        to_webhook = AsgiTransport(lambda: webhook, self._in(CUSTOMER))
+        self._kubernetes_app = kubernetes_api(
+            cluster,
+            tokens,
+            settings,
+            journal,
+            connect=lambda url, bundle: httpx.AsyncClient(transport=to_webhook),
+        )
+        await webhook.register(WEBHOOK_URL, "")
         await cluster.run(task_status=task_status)
 
     async def _run_control(self, *, task_status: trio.TaskStatus[None]) -> None:
