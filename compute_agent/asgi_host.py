@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-from compute_agent.exchange import Body, current_body, current_exchange
+from compute_agent.exchange import Body, current_answer, current_body, current_exchange
 from tunnel.errors import Code, StreamReset
 from tunnel.events import Data, End, Event, Reset
 from tunnel.exchange import RESPONSE_HEADERS, RequestHead, ResponseHead, allowed
@@ -20,6 +20,8 @@ from tunnel.row_counts import Direction
 from tunnel.stream import Stream
 
 STREAM_ENCODINGS = "connect-accept-encoding"
+STREAM_TYPE, STREAM_ENCODING = "application/connect+proto", "connect-content-encoding"
+IDENTITY = "identity"
 NOT_PASSED_ON = frozenset({"accept-encoding", STREAM_ENCODINGS})
 
 Message = MutableMapping[str, Any]
@@ -42,6 +44,7 @@ async def serve(app: AsgiApp, stream: Stream, count: Count, *, compressed: bool 
     checked = Body(stream.request.path)
     current_body.set(checked)
     request, response = _Request(stream, count, checked), _Response(stream, count)
+    current_answer.set(response)
     try:
         await app(_scope(stream.request, compressed), request.receive, response.send)
     except StreamReset:
@@ -88,19 +91,33 @@ class _Response:
 
     def __init__(self, stream: Stream, count: Count) -> None:
         self._stream, self._count = stream, count
-        self.ended = False
+        self.open = self.ended = False
+
+    def post(self, message: bytes, mark: bytes) -> bool:
+        """See Answer."""
+        if not self._stream.post(message, mark):
+            return False
+        self._count("down", len(message))
+        return True
+
+    def push(self) -> None:
+        """See Answer."""
+        self._stream.push()
 
     async def send(self, message: Message) -> None:
         """ASGI send."""
         if message["type"] == "http.response.start":
             headers = tuple((k.decode("ascii"), v.decode("latin-1")) for k, v in message["headers"])
-            self._stream.head(ResponseHead(message["status"], allowed(headers, RESPONSE_HEADERS)))
+            head = ResponseHead(message["status"], allowed(headers, RESPONSE_HEADERS))
+            self._stream.head(head)
+            encoding = head.get(STREAM_ENCODING, IDENTITY)
+            self.open = head.get("content-type") == STREAM_TYPE and encoding == IDENTITY
         else:
             body = message.get("body", b"")
             await self._stream.send(body)
             self._count("down", len(body))
             if not message.get("more_body", False):
-                self.ended = True
+                self.open, self.ended = False, True
                 self._stream.end()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Protocol
 
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
@@ -46,8 +47,26 @@ class Body:
             raise ProofRefused(Flaw.ALTERED)
 
 
+class Answer(Protocol):
+    """Takes messages of a stream's answer past the application, while that waits for more."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it can: the answer has begun, and its messages are not compressed."""
+        ...
+
+    def post(self, message: bytes, mark: bytes) -> bool:
+        """Queue a framed message and the mark behind it; False if it has to be sent by waiting."""
+        ...
+
+    def push(self) -> None:
+        """Send what was posted."""
+        ...
+
+
 current_exchange: ContextVar[Stream] = ContextVar("current_exchange")
 current_body: ContextVar[Body] = ContextVar("current_body")
+current_answer: ContextVar[Answer | None] = ContextVar("current_answer", default=None)
 
 
 def check_scope(org: str, project: str, domain: str) -> None:

@@ -20,6 +20,7 @@ from compute_agent.logs.filler import Filler
 from compute_agent.logs.history import History, HistoryDown, LogId
 from compute_agent.logs.index import LogUnreadable, OffsetIndex
 from compute_agent.logs.options import BadOption, TailOptions
+from compute_agent.logs.outbox import Outbox
 from compute_agent.logs.pace import Pace, Ticks
 from compute_agent.logs.settings import HistoryLimits
 from compute_agent.logs.source import Source
@@ -69,6 +70,8 @@ class LogService:
         self._history = history
         self._history_limits = history_limits or HistoryLimits()
         self._watcher = watcher or Watcher(0)
+        self._outbox = Outbox()
+        self._watcher.served = self._ticks.served = self._outbox.send
         self._feeds: dict[str, Feed] = {}
         self._tails, self._may_read = 0, may_read
         store.listen(self._wake)
@@ -88,7 +91,8 @@ class LogService:
             log = _Log(self, attempt, source, follow=options.follow)
             feeds = self._feeds if options.follow else None
             while True:
-                follower = Follower(feeds, await self._feed(log, options, cursor))
+                feed = await self._feed(log, options, cursor)
+                follower = Follower(feeds, feed, self._outbox)
                 try:
                     while units := await follower.units():
                         for unit in units:

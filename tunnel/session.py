@@ -196,12 +196,17 @@ class Session:
 
         Waking the writer costs as much as forwarding 64 KiB (measured): too much for a CREDIT.
         """
-        if self._connection.only(stream_id) and not (self._sending or self._transport.pending):
+        if self._connection.only(stream_id):
+            self.send_now()
+        self.flush()
+
+    def send_now(self) -> None:
+        """Send what waits, of all streams, from the calling task, unless that has to wait."""
+        if self._connection.wants_write and not (self._sending or self._transport.pending):
             frames = self._frames_to_send()
             with suppress(TransportClosed):  # the reading task gets to know it too
                 self._transport.send_now(frames)
             self._sent(frames)
-        self.flush()
 
     def forget(self, stream: Stream) -> None:
         """The stream delivers nothing more."""

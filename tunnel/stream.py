@@ -170,6 +170,23 @@ class Stream:
         self._connection.mark(self.id, cursor)
         self._session.flush()
 
+    def post(self, data: Buffer, cursor: bytes) -> bool:
+        """Queue a unit and its mark without waiting, for `push` to send together with others.
+
+        Returns:
+            Whether it was queued: not if the stream was reset or too much of it is unsent.
+        """
+        if self.reset_code is not None or not self.has_room:
+            return False
+        self._connection.data(self.id, data)
+        self._connection.mark(self.id, cursor)
+        return True
+
+    def push(self) -> None:
+        """Send what was posted, on this and on the session's other streams."""
+        self._session.send_now()
+        self._session.flush()
+
     def end(self) -> None:
         """End this half in order."""
         self._check()

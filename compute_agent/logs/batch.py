@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
 from flyteidl2.logs.dataplane.payload_pb2 import ContainerIdentifier, LogLineOriginator
 
 from compute_agent.logs.cri import NANOS, UNKNOWN, Record
+from compute_agent.logs.encoding import Encoder
 from compute_agent.logs.lines import Assembler, Line, Position, cut_utf8
 
 UNIT_BYTES = 65_536  # what the tunnel allows between two MARKs
@@ -18,9 +19,9 @@ REPLACEMENT_BYTES = 3  # U+FFFD stands for one invalid byte at worst
 
 
 class Unit(NamedTuple):
-    """A message and where to resume when it was delivered."""
+    """An encoded message and where to resume when it was delivered."""
 
-    message: TailLogsResponse
+    message: bytes
     position: Position
 
 
@@ -34,7 +35,7 @@ class Batcher:
     """
 
     def __init__(self, source: ContainerIdentifier, short_pod_name: str, since_ns: int = 0) -> None:
-        self._source, self._pod = source, short_pod_name
+        self._encoder = Encoder(source, short_pod_name)
         self._since_ns = since_ns
         self._line_bytes = LINE_BYTES + len(short_pod_name)
         self._empty_bytes = ENVELOPE_BYTES + 8 + int(source.ByteSize())
@@ -67,23 +68,33 @@ class Batcher:
         content = line.content
         if line.at_ns < self._since_ns or not (content or line.record.stream):
             return  # too old, or an empty line of the file that is no record
-        try:
-            text, size = content.decode(), len(content)
-        except UnicodeDecodeError:
-            text = content.decode(errors="replace")
-            size = len(text.encode())
-        size += self._line_bytes
+        text = _valid(content)
+        size = len(text) + self._line_bytes
         if self._bytes + size > UNIT_BYTES:
             if self.held_bytes:
                 self._close(assembler.before(line))
             if self._bytes + size > UNIT_BYTES:
                 self._add_in_pieces(line, assembler)
                 return
-        self._append(line, text + "\n" if line.complete else text, size)
+        self._append(line, text + b"\n" if line.complete else text, size)
+
+    def add_records(self, lines: Sequence[bytes], at: int) -> int:
+        """Take ordinary records of a file that fit; see `Encoder.records`. Returns how many.
+
+        While nothing is filtered and no line is unfinished these are what `add` would take.
+        """
+        encoder, room = self._encoder, UNIT_BYTES - self._bytes
+        pieces, count, text_bytes, last_ns = encoder.records(lines, at, room, self._line_bytes)
+        if count:
+            self._lines += pieces
+            self._bytes += text_bytes + count * self._line_bytes
+            self._last_ns = last_ns
+        return count
 
     def notice(self, text: str) -> None:
         """Add a line of the system's own; the caller flushes."""
-        self._append(Line(_SYSTEM, self._last_ns, b"", True, _SYSTEM, 0), text + "\n", len(text))
+        line = Line(_SYSTEM, self._last_ns, b"", True, _SYSTEM, 0)
+        self._append(line, text.encode() + b"\n", len(text))
 
     def _add_in_pieces(self, line: Line, assembler: Assembler) -> None:
         """Spread a line over units; only its last piece ends in a newline."""
@@ -92,31 +103,28 @@ class Batcher:
         room //= 1 if _is_utf8(data) else REPLACEMENT_BYTES
         while len(data) - start > room:
             end = cut_utf8(data, start + room)
-            self._append(line, data[start:end].decode(errors="replace"), end - start)
+            self._append(line, _valid(data[start:end]), end - start)
             self._close(assembler.before(line, end))
             start = end
-        text = data[start:].decode(errors="replace")
-        size = self._line_bytes + len(text.encode())
-        self._append(line, text + "\n" if line.complete else text, size)
+        text = _valid(data[start:])
+        size = self._line_bytes + len(text)
+        self._append(line, text + b"\n" if line.complete else text, size)
 
-    def _append(self, line: Line, text: str, size: int) -> None:
+    def _append(self, line: Line, text: bytes, size: int) -> None:
         self._since_ns = 0
         at_ns = line.at_ns or self._last_ns
         self._last_ns = at_ns
         seconds, nanos = divmod(at_ns, NANOS)
-        entry = self._lines.add(message=text, originator=_ORIGINATORS[line.record.stream])
-        entry.short_pod_name = self._pod
-        entry.timestamp.seconds, entry.timestamp.nanos = seconds, nanos
+        originator = _ORIGINATORS[line.record.stream]
+        self._lines.append(self._encoder.line(seconds, nanos, text, originator))
         self._bytes += size
 
     def _close(self, position: Position) -> None:
-        self._full.append(Unit(self._message, position))
+        self._full.append(Unit(self._encoder.message(self._lines), position))
         self._begin()
 
     def _begin(self) -> None:
-        self._message = TailLogsResponse()
-        logs = self._message.logs.add(container=self._source)
-        self._lines = logs.lines
+        self._lines: list[bytes] = []
         self._bytes = self._empty_bytes
 
 
@@ -127,6 +135,15 @@ _ORIGINATORS = {
     b"system": LogLineOriginator.SYSTEM,
 }
 _SYSTEM = Record(0, 0, b"system", True, 0, b"")
+
+
+def _valid(content: bytes) -> bytes:
+    """Return valid UTF-8: what is not is replaced."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return content.decode(errors="replace").encode()
+    return content
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -8,6 +8,7 @@ two lines may alternate.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -75,24 +76,40 @@ class Splitter:
 
     def feed(self, block: bytes) -> list[Record]:
         """Return the records that `block` completes."""
+        *lines, torn = self.cut(block)
+        records: list[Record] = []
+        for line in lines:
+            records += self.line(line)
+        return records + self.keep(torn)
+
+    def cut(self, block: bytes) -> list[bytes]:
+        """Return the lines that `block` completes, to be taken in turn, and what is torn."""
         if self._torn and (b"\n" in block or self._torn_bytes + len(block) > self._max):
             block = b"".join((*self._torn, block))
             self._torn, self._torn_bytes = [], 0
-        lines = block.split(b"\n")
-        torn = lines.pop()
+        return block.split(b"\n")
+
+    def line(self, line: bytes) -> list[Record]:
+        """Take a line that was cut; it is one record unless it is too long."""
         records: list[Record] = []
-        start, sequence = self._start, self.sequence
-        for line in lines:
-            if len(line) > self._max:
-                self._start, self.sequence = start, sequence
-                line = self._cut_all(line, records)
-                start, sequence = self._start, self.sequence
-            end = start + len(line) + 1
-            records.append(parse(line, start, end, sequence))
-            start = end
-            sequence += 1
-        self._start, self.sequence = start, sequence
-        self._keep(torn, records)
+        if len(line) > self._max:
+            line = self._cut_all(line, records)
+        records.append(self._cut(line, 1))
+        return records
+
+    def skip(self, lines: Sequence[bytes]) -> None:
+        """Take lines that were cut and are needed no more, none of them too long."""
+        self._start += sum(map(len, lines)) + len(lines)
+        self.sequence += len(lines)
+
+    def keep(self, torn: bytes) -> list[Record]:
+        """Take what is torn, after all lines."""
+        records: list[Record] = []
+        if self._torn_bytes + len(torn) > self._max:
+            torn = self._cut_all(torn, records)
+        if torn:
+            self._torn.append(torn)
+            self._torn_bytes += len(torn)
         return records
 
     def flush(self) -> list[Record]:
@@ -101,22 +118,15 @@ class Splitter:
         self._torn, self._torn_bytes = [], 0
         return [self._cut(line)] if line else []
 
-    def _keep(self, torn: bytes, records: list[Record]) -> None:
-        if self._torn_bytes + len(torn) > self._max:
-            torn = self._cut_all(torn, records)
-        if torn:
-            self._torn.append(torn)
-            self._torn_bytes += len(torn)
-
     def _cut_all(self, line: bytes, records: list[Record]) -> bytes:
         while len(line) > self._max:
             records.append(self._cut(line[: self._max]))
             line = line[self._max :]
         return line
 
-    def _cut(self, line: bytes) -> Record:
+    def _cut(self, line: bytes, newline: int = 0) -> Record:
         start, sequence = self._start, self.sequence
-        self._start, self.sequence = start + len(line), sequence + 1
+        self._start, self.sequence = start + len(line) + newline, sequence + 1
         return parse(line, start, self._start, sequence)
 
 

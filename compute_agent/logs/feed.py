@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import trio
 from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
 
+from compute_agent.exchange import Answer, current_answer
 from compute_agent.logs.filler import Filler
+from compute_agent.logs.outbox import Outbox
 from compute_agent.logs.pace import Pace
 from compute_agent.logs.source import Source
 from compute_agent.logs.tail import Tail
@@ -27,12 +29,27 @@ class FellBehind(Exception):
     """What a viewer needs next is not kept any more."""
 
 
-class Unit(NamedTuple):
-    """A message and the cursor behind it."""
+class Unit:
+    """A message and the cursor behind it.
 
-    message: Prepared[TailLogsResponse]
-    mark: bytes
-    size: int
+    Args:
+        data: the encoded message.
+        mark: see there.
+    """
+
+    __slots__ = ("_framed", "mark", "message", "size")
+
+    def __init__(self, data: bytes, mark: bytes) -> None:
+        self.message = Prepared(TailLogsResponse, data)
+        self.mark, self.size = mark, len(data)
+        self._framed: bytes | None = None
+
+    @property
+    def framed(self) -> bytes:
+        """The message as a stream is sent it; made once."""
+        if self._framed is None:
+            self._framed = self.message.framed()
+        return self._framed
 
 
 class Log(Protocol):
@@ -81,6 +98,7 @@ class Feed:
         self._units: deque[Unit] = deque()
         self._bytes = 0
         self._followers: set[Follower] = set()
+        self._feeds: dict[str, Feed] | None = None  # where viewers look for it
         self._reads = self._quiet = False
         self._begun = self._ended = False
         self._grown = trio.Event()
@@ -103,6 +121,11 @@ class Feed:
     def plain(self) -> bool:
         """Whether what comes next depends on nothing but the cursor."""
         return not self.done and self._error is None and self.tail.plain
+
+    def share(self, feeds: dict[str, Feed]) -> None:
+        """Be the feed that viewers at the same place move to; it may be served without tasks."""
+        self._feeds = feeds
+        feeds[self.key] = self
 
     def add(self, follower: Follower) -> None:
         """Let somebody follow from the end on."""
@@ -157,9 +180,12 @@ class Feed:
         if self._ended and not self._quiet:
             await trio.lowlevel.checkpoint()  # all is written: nothing to wait for
         elif self._begun:
-            await self._pace.pause(tail, quiet=self._quiet)
+            await self._pace.pause(tail, quiet=self._quiet, tap=self._serve)
+            if self._error is not None:
+                raise self._error
         self._begun = True
         self._watch.clear()
+        self._pace.look()
         self._ended = self._log.ended()  # what was written before is read before it counts
         if tail.hole is not None and self._filler is not None:
             quiet, done = not await self._filler.step(tail), tail.over
@@ -172,14 +198,51 @@ class Feed:
         self._keep(self._pace.due(tail, flush=done))
         self.done = done
 
-    def _keep(self, due: list[tuple[TailLogsResponse, bytes]]) -> None:
+    # Without the tasks of those who follow: waking one costs more than reading and sending a line.
+
+    def _serve(self) -> bool:
+        """See to a change of the files; False if the task that waits for it has to."""
+        if self._feeds is None or self._feeds.get(self.key) is not self or self._ended:
+            return False
+        if self._pace.resting:
+            if not self._pace.later(self._rested):
+                return False
+            self._watch.rest()
+            return True
+        tail = self.tail
+        if tail.hole is not None or tail.held_bytes:
+            return False
+        try:
+            self._pace.look()
+            tail.read()
+            self._keep(self._pace.due(tail, flush=False))
+            served = self._hand_out()
+        except Exception as error:
+            self._error = error
+            return False
+        return served and tail.caught_up and not tail.held_bytes and tail.hole is None
+
+    def _rested(self) -> None:
+        """The rest after a batch is over: look, as there was a change meanwhile."""
+        if self._watch.listen() and not self._serve():
+            self._watch.wake()
+
+    def _hand_out(self) -> bool:
+        """Give everybody who takes them at once the latest units; whether all are served."""
+        behind = [follower for follower in self._followers if not follower.serve()]
+        if behind:
+            self._grown.set()
+            self._grown = trio.Event()
+        return not behind
+
+    def _keep(self, due: list[tuple[bytes, bytes]]) -> None:
         if not due:
             return
         needed = min((follower.at for follower in self._followers), default=self.end)
         while self._units and (self.first < needed or self._bytes > self._kept_bytes):
             self._bytes -= self._units.popleft().size
-        for message, mark in due:
-            unit = Unit(Prepared(message), mark, message.ByteSize())
+        for data, mark in due:
+            unit = Unit(data, mark)
             self._units.append(unit)
             self._bytes += unit.size
             self.mark = mark
@@ -187,7 +250,7 @@ class Feed:
 
 
 class Follower:
-    """One viewer's place in a feed; use as a context manager.
+    """One viewer's place in a feed.
 
     Attributes:
         at: number of the next unit.
@@ -196,10 +259,12 @@ class Follower:
     Args:
         feeds: of the agent, by the directory that they read; None: it shares nothing.
         feed: to begin with.
+        outbox: where the answers wait that units were posted to.
     """
 
-    def __init__(self, feeds: dict[str, Feed] | None, feed: Feed) -> None:
-        self._feeds, self._feed = feeds, feed
+    def __init__(self, feeds: dict[str, Feed] | None, feed: Feed, outbox: Outbox) -> None:
+        self._feeds, self._feed, self._outbox = feeds, feed, outbox
+        self._answer: Answer | None = None
         self.at, self.mark = feed.end, feed.mark
         feed.add(self)
 
@@ -222,13 +287,33 @@ class Follower:
             FellBehind: go on behind `mark`, with another feed.
             LogUnreadable, HistoryDown: as the tail and the filler do.
         """
+        answer = current_answer.get()
         while not (found := self._feed.since(self.at)) and not self._feed.done:
-            await self._feed.more(self._read_to)
+            self._answer = answer if answer is not None and answer.open else None
+            try:
+                await self._feed.more(self._read_to)
+            finally:
+                self._answer = None
         self.at += len(found)
         if found:
             self.mark = found[-1].mark
             self._meet()
         return found
+
+    def serve(self) -> bool:
+        """Post the units that it has not had; False if its own task has to send them.
+
+        Only while that task waits for them: then everything before is on its way.
+        """
+        answer, feed = self._answer, self._feed
+        if answer is None or self.at < feed.first:
+            return False
+        for unit in feed.since(self.at):
+            if not answer.post(unit.framed, unit.mark):
+                return False
+            self.at, self.mark = self.at + 1, unit.mark
+        self._outbox.add(answer)
+        return True
 
     def _read_to(self) -> int:
         """Where the feed that others follow has stopped to read."""
@@ -246,7 +331,7 @@ class Follower:
             return
         host = self._host()
         if host is None or not host.plain:
-            self._feeds[feed.key] = feed
+            feed.share(self._feeds)
         elif host.mark == self.mark:
             feed.drop(self)
             self._feed, self.at = host, host.end

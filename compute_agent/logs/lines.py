@@ -132,6 +132,10 @@ class Assembler:
             for s, line in position.open.items()
         }
 
+    def passes(self, sequence: int) -> bool:
+        """Whether `feed` returns every whole line from this record on as it is."""
+        return not self._open and sequence >= self._delivered
+
     def feed(self, record: Record) -> Line | None:
         """Take the next record and return the line that it completes, if it does."""
         pieces = self._open.get(record.stream)

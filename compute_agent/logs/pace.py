@@ -9,15 +9,16 @@ leaves in one write.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
-from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
 
 from compute_agent.logs.batch import UNIT_BYTES
+from compute_agent.logs.encoding import EMPTY
 from compute_agent.logs.settings import Batching
 from compute_agent.logs.tail import Tail
 from compute_agent.logs.timer import Timer
-from compute_agent.logs.watcher import Watch
+from compute_agent.logs.watcher import Tap, Watch
 
 POLL_GROWTH = 1.5  # of the pause between looks at a log that stays quiet
 TICKS_OF_HOLD_OFF = 8  # tails end their hold-offs together, and not much later than they may
@@ -33,7 +34,10 @@ class Ticks:
 
     def __init__(self) -> None:
         self._waiting: dict[float, trio.Event] = {}
+        self._calls: dict[float, list[Callable[[], None]]] = {}
         self._timer: Timer | None = None
+        self._set_to: float | None = math.inf
+        self.served: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
         """Keep time until cancelled; returns if there is no timer descriptor."""
@@ -43,35 +47,58 @@ class Ticks:
             return
         try:
             while True:
-                await trio.lowlevel.wait_readable(timer.fileno())
-                now = trio.current_time()
-                for at in [at for at in self._waiting if at <= now]:
-                    self._waiting.pop(at).set()
-                if self._waiting:
-                    timer.set(min(self._waiting) - now)
-                else:
-                    timer.set(IDLE_S)
+                await timer.fired()
+                self._set_to = None
+                self._tick(trio.current_time())
+                self.served()
+                self._set()
         finally:
             self._timer = None
             timer.close()
+            self._calls.clear()
             for ticked in self._waiting.values():
                 ticked.set()
             self._waiting.clear()
+
+    def call(self, at: float, look: Callable[[], None]) -> bool:
+        """Call when the clock shows `at`; False if nobody keeps time. `look` must not raise."""
+        if self._timer is None:
+            return False
+        calls = self._calls.get(at)
+        if calls is None:
+            self._calls[at] = [look]
+            self._set()
+        else:
+            calls.append(look)
+        return True
 
     async def until(self, at: float) -> None:
         """Wait until the clock shows `at`; always a checkpoint."""
         if trio.current_time() >= at:
             await trio.lowlevel.checkpoint()
-        while (now := trio.current_time()) < at:
+        while trio.current_time() < at:
             if (ticked := self._waiting.get(at)) is not None:
                 await ticked.wait()  # by time, or because whoever has the timer is cancelled
             elif self._timer is not None:
                 ticked = self._waiting[at] = trio.Event()
-                if at == min(self._waiting):
-                    self._timer.set(at - now)
+                self._set()
                 await ticked.wait()
             else:
                 await self._sleep(at)
+
+    def _tick(self, now: float) -> None:
+        for at in [at for at in self._waiting if at <= now]:
+            self._waiting.pop(at).set()
+        for at in [at for at in self._calls if at <= now]:
+            for look in self._calls.pop(at):
+                look()
+
+    def _set(self) -> None:
+        """Have the timer fire for whoever comes next."""
+        at = min(min(self._waiting, default=math.inf), min(self._calls, default=math.inf))
+        if self._timer is not None and at != self._set_to:
+            self._set_to = at
+            self._timer.set(min(at - trio.current_time(), IDLE_S))
 
     async def _sleep(self, at: float) -> None:
         """Have the timer of a tick."""
@@ -106,21 +133,25 @@ class Pace:
         self._ticks, self._batching, self._watch = ticks, batching, watch
         self._keepalive_s, self._history_poll_s = keepalive_s, history_poll_s
         self._poll_s = batching.poll_min_s
-        self._sent = self._rested = -math.inf
+        self._sent = self._rested = self._looked = -math.inf
 
-    def due(self, tail: Tail, *, flush: bool) -> list[tuple[TailLogsResponse, bytes]]:
+    def look(self) -> None:
+        """The files are looked at now: a rest is counted from here, not from when all is read."""
+        self._looked = trio.current_time()
+
+    def due(self, tail: Tail, *, flush: bool) -> list[tuple[bytes, bytes]]:
         """Return the messages that are to be sent now, each with the cursor behind it.
 
         A quiet log gets an empty message at once, which opens the answer, and then as keepalive.
         """
-        batching, now = self._batching, trio.current_time()
+        batching, now = self._batching, self._looked
         due = tail.take_full()
         held = tail.held_bytes
         size = held + len(due) * UNIT_BYTES
         if held and (flush or now >= self._rested or held >= batching.batch_bytes):
             due.append(tail.flush())
         elif not due and not held and now >= self._sent + self._keepalive_s:
-            due.append((TailLogsResponse(), tail.cursor()))
+            due.append((EMPTY, tail.cursor()))
         if due:
             share = batching.batch_bytes / size if size > batching.batch_bytes else 1.0
             since = min(now - self._sent, batching.hold_off_s)
@@ -128,8 +159,23 @@ class Pace:
             self._sent = now
         return due
 
-    async def pause(self, tail: Tail, *, quiet: bool) -> None:
-        """Wait until it makes sense to look again."""
+    @property
+    def resting(self) -> bool:
+        """Whether it is too early to look: the last batch was just sent."""
+        return trio.current_time() < self._rested
+
+    def later(self, look: Callable[[], None]) -> bool:
+        """Have `look` called when the rest is over; False if nobody keeps time."""
+        return self._ticks.call(self._tick(self._rested), look)
+
+    async def pause(self, tail: Tail, *, quiet: bool, tap: Tap | None = None) -> None:
+        """Wait until it makes sense to look again.
+
+        Args:
+            tail: see there.
+            quiet: whether the last look found nothing.
+            tap: see Watch.changed.
+        """
         if not quiet:
             self._poll_s = self._batching.poll_min_s
         if tail.hole is not None and not tail.held_bytes:
@@ -142,7 +188,8 @@ class Pace:
             await trio.lowlevel.checkpoint()  # what was written before did not wake it
         elif self._watch.live:
             now = trio.current_time()
-            await self._watch.changed(min(now + LOOK_S, max(self._sent + self._keepalive_s, now)))
+            until = min(now + LOOK_S, max(self._sent + self._keepalive_s, now))
+            await self._watch.changed(until, tap)
             if trio.current_time() < self._rested:
                 await self._ticks.until(self._tick(self._rested))
         else:

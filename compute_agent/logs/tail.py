@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
-
 from compute_agent.logs.batch import UNIT_BYTES, Batcher
 from compute_agent.logs.cri import Record, Splitter
 from compute_agent.logs.cursor import Cursor, Place, at_file, beginning
@@ -58,7 +56,7 @@ class Tail:
         self._history, self._wanted = history, wanted
         since_ns = wanted.since_ns if wanted is not None else 0
         self._batcher = Batcher(source.identifier(), source.short_pod_name, since_ns)
-        self._full: list[tuple[TailLogsResponse, bytes]] = []
+        self._full: list[tuple[bytes, bytes]] = []
         self._reader: LogReader | None = None
         self._follow(restart, place)
         self.hole: Hole | None = None
@@ -152,12 +150,12 @@ class Tail:
         if (ran and unread) or not (self._reader.at_last_file or unread):
             self._note(Gap(None, 0))
 
-    def take_full(self) -> list[tuple[TailLogsResponse, bytes]]:
+    def take_full(self) -> list[tuple[bytes, bytes]]:
         """Return messages that are full, each with the cursor behind it."""
         full, self._full = self._full, []
         return full
 
-    def flush(self) -> tuple[TailLogsResponse, bytes]:
+    def flush(self) -> tuple[bytes, bytes]:
         """Return the message that is being filled, with the cursor behind it."""
         unit = self._batcher.flush(self._assembler.after(self._next()))
         self.sent_to = self._splitter.fed
@@ -262,19 +260,37 @@ class Tail:
                 if item.offset == item.file.base:
                     self._first = self._splitter.sequence - 1
                 self._stamp, self._base = item.file.stamp, item.file.base
-                self._read_out(self._splitter.feed(item.data))
+                self._split(item.data)
+                self._seal()
             case FileEnd():
                 self._read_out(self._splitter.flush())
             case Gap():
                 self._miss(item)
 
+    def _split(self, data: bytes) -> None:
+        splitter, assembler, batcher = self._splitter, self._assembler, self._batcher
+        lines = splitter.cut(data)
+        at, last = 0, len(lines) - 1
+        while at < last:
+            if assembler.passes(splitter.sequence) and not batcher.filters:
+                count = batcher.add_records(lines, at)
+                splitter.skip(lines[at : at + count])
+                at += count
+            if at < last:
+                self._assemble(splitter.line(lines[at]))
+                at += 1
+        self._assemble(splitter.keep(lines[last]))
+
     def _read_out(self, records: list[Record]) -> None:
+        self._assemble(records)
+        self._seal()
+
+    def _assemble(self, records: list[Record]) -> None:
         assembler, batcher = self._assembler, self._batcher
         for record in records:
             line = assembler.feed(record)
             if line is not None:
                 batcher.add(line, assembler)
-        self._seal()
 
     def _miss(self, gap: Gap) -> None:
         """Go on behind a gap, or read it from the aggregator first."""

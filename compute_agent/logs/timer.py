@@ -6,6 +6,8 @@ import ctypes
 import os
 import struct
 
+import trio
+
 _CLOCK_MONOTONIC = 1
 _SPEC = struct.Struct("@qqqq")  # struct itimerspec: interval, value
 _NANOS = 1_000_000_000
@@ -28,9 +30,9 @@ class Timer:
         if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
 
-    def fileno(self) -> int:
-        """Return the descriptor to await."""
-        return self._descriptor
+    async def fired(self) -> None:
+        """Wait until it has fired."""
+        await trio.lowlevel.wait_readable(self._descriptor)
 
     def set(self, in_s: float) -> None:
         """Fire after so many seconds, at once for none; it is no longer readable until then."""

@@ -14,6 +14,7 @@ import trio
 from compute_agent.logs.inotify import IGNORED, QUEUE_OVERFLOW, Inotify
 
 Tell = Callable[[str], None]
+Tap = Callable[[], bool]
 
 OVERDUE_S = 0.02  # how late a watch may be woken that nothing has changed for
 
@@ -35,6 +36,8 @@ class Watch:
         self.number: int | None = None
         self.until = math.inf
         self._woken = trio.Event()
+        self._tap: Tap | None = None
+        self._resting = False
 
     def arm(self) -> bool:
         """Begin to watch if that is possible and was not yet; whether it began just now.
@@ -49,22 +52,56 @@ class Watch:
         return self.number is not None
 
     def wake(self) -> None:
-        """Something has changed."""
+        """Have who waits look."""
         self._woken.set()
         self._watcher.waits(self, waits=False)
+
+    def note(self) -> None:
+        """Something has changed: the tap sees to it, or who waits has to."""
+        if not self._resting and (self._tap is None or not self._tap()):
+            self.wake()
+
+    def rest(self) -> None:
+        """Don't listen until `listen`; who calls that looks then."""
+        self._resting = True
+        self._watcher.waits(self, waits=False)
+
+    def listen(self) -> bool:
+        """Listen again, from now on; False if somebody else looks meanwhile."""
+        if not self._resting:
+            return False
+        self._watcher.take()
+        self._resting = False
+        self._watcher.waits(self, waits=True)
+        return True
 
     def clear(self) -> None:
         """Forget what has changed: it is about to be looked at."""
         self._watcher.take()
+        self._watcher.served()
         if self._woken.is_set():
             self._woken = trio.Event()
 
-    async def changed(self, until: float) -> None:
-        """Wait for a change since `clear`, about until the clock shows `until` at most."""
+    async def changed(self, until: float, tap: Tap | None = None) -> None:
+        """Wait for a change since `clear`, about until the clock shows `until` at most.
+
+        Args:
+            until: see there.
+            tap: called for a change, in the task that hears of it, as long as this waits; never
+                waits or raises. If it returns True it has seen to the change.
+        """
         self.until = until
         if not self._woken.is_set():
             self._watcher.waits(self, waits=True)
-        await self._woken.wait()  # a deadline of its own would cost as much as reading a line
+        self._tap = tap
+        try:
+            # A deadline of its own would cost as much as reading a line.
+            await self._woken.wait()
+        finally:
+            self._tap = None
+            if self._resting:
+                self._resting = False
+                self.wake()  # what changed is still to be looked at
 
     def close(self) -> None:
         """Stop watching."""
@@ -80,6 +117,9 @@ class Watcher:
     Args:
         most: directories at once; 0 to watch none.
         tell: told the name of an event when watching is not possible, once of each kind.
+
+    Attributes:
+        served: called when all taps were called for what has happened by now.
     """
 
     def __init__(self, most: int, tell: Tell = lambda event: None) -> None:
@@ -89,6 +129,7 @@ class Watcher:
         self._watches: dict[int, list[Watch]] = {}
         self._added, self._waited = trio.Event(), trio.Event()
         self._waiting: set[Watch] = set()
+        self.served: Callable[[], None] = _nothing
 
     async def run(self) -> None:
         """Wake watches until cancelled; returns if there is no inotify."""
@@ -108,6 +149,7 @@ class Watcher:
                         await self._waited.wait()
                     await trio.lowlevel.wait_readable(inotify.fileno())
                     self.take()
+                    self.served()
         finally:
             for number in list(self._watches):
                 self._end(number)
@@ -177,7 +219,7 @@ class Watcher:
             self._end(number)  # the directory is gone
         else:
             for watch in self._watches.get(number, ()):
-                watch.wake()
+                watch.note()
 
     async def _wake_overdue(self) -> NoReturn:
         """Look after the deadlines of all watches, with one timer."""
@@ -201,6 +243,10 @@ class Watcher:
         if event not in self._told:
             self._told.add(event)
             self._tell(event)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _has_links(directory: Path) -> bool:

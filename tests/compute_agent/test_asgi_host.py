@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from compute_agent.asgi_host import serve
-from compute_agent.exchange import current_exchange
+from compute_agent.exchange import current_answer, current_exchange
 from tunnel.errors import Code, StreamReset
 from tunnel.events import Data, End, Reset
 from tunnel.exchange import RequestHead, Scope
@@ -54,6 +54,14 @@ class FakeStream:
 
     async def send(self, data) -> None:
         self._put(bytes(data))
+
+    def post(self, data, cursor: bytes) -> bool:
+        if not self.gone:
+            self._put((bytes(data), cursor))
+        return not self.gone
+
+    def push(self) -> None:
+        self._put("push")
 
     def mark(self, cursor: bytes) -> None:
         self._put(("mark", cursor))
@@ -127,6 +135,45 @@ async def test_answer_that_is_not_finished_is_aborted():
     stream = FakeStream()
     await serve(app, stream, ignore)
     assert stream.sent[-2:] == [b"half", Code.INTERNAL]
+
+
+STREAM = (b"content-type", b"application/connect+proto")
+PLAIN, PACKED = (b"connect-content-encoding", b"identity"), (b"connect-content-encoding", b"gzip")
+
+
+@pytest.mark.parametrize(
+    ("headers", "may"),
+    [
+        ([STREAM], True),
+        ([STREAM, PLAIN], True),
+        ([STREAM, PACKED], False),
+        ([(b"content-type", b"application/connect+json")], False),
+        ([(b"content-type", b"application/proto")], False),
+    ],
+)
+async def test_messages_may_pass_the_application_while_it_waits(headers, may: bool):
+    seen, counted = [], []
+
+    async def app(scope, receive, send):
+        answer = current_answer.get()
+        seen.append(answer.open)
+        await send({**START, "headers": headers})
+        seen.append(answer.open)
+        if answer.open:
+            assert answer.post(b"message", b"mark")
+            answer.push()
+            stream.gone = True
+            assert not answer.post(b"more", b"mark")
+            stream.gone = False
+        await send(body(b"end"))
+        seen.append(answer.open)
+
+    stream = FakeStream()
+    await serve(app, stream, lambda direction, size: counted.append((direction, size)))
+    assert seen == [False, may, False]
+    posted = [(b"message", b"mark"), "push"] if may else []
+    assert stream.sent[1:] == [*posted, b"end", "end"]
+    assert counted == [("down", 7)] * may + [("down", 3)]
 
 
 async def test_failing_application_aborts_and_tells():

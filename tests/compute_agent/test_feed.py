@@ -3,119 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from crilog import CriLog
-from fakes import ATTEMPT, SCOPE, pod_of
-from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsRequest
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from feed_stage import STALL_S, SimulatedTimer, Stage, Viewer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from compute_agent.exchange import current_exchange
-from compute_agent.log_service import LogService
-from compute_agent.logs import batch, feed
+from compute_agent.logs import batch, feed, outbox, pace
 from compute_agent.logs.files import LogReader
-from compute_agent.logs.index import OffsetIndex
-from compute_agent.pods import Change, PodStore
-from compute_agent.settings import LogLimits
-from tunnel.capabilities import TAIL_LOGS
-from tunnel.exchange import Headers, RequestHead
-
-POD = f"{ATTEMPT.namespace}_{ATTEMPT.pod}_uid-{ATTEMPT.pod}"
-STALL_S = 5.0
-
-
-@dataclass
-class Exchange:
-    """Follows tunnel.stream.Stream, as far as the service looks."""
-
-    cursor: bytes
-    headers: Headers = ()
-    marks: list[bytes] = field(default_factory=list)
-    request: RequestHead = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.request = RequestHead("POST", TAIL_LOGS, SCOPE, "alice", self.headers)
-
-    def mark(self, cursor: bytes) -> None:
-        self.marks.append(cursor)
-
-
-class Viewer:
-    """One tail; it takes nothing while `stalled`."""
-
-    def __init__(self, stage: Stage, cursor: bytes, before: str, headers: Headers = ()) -> None:
-        self.stage, self.exchange = stage, Exchange(cursor, headers)
-        self.text = before
-        self.texts: list[str] = []  # up to each mark
-        self.stalled, self.ended = False, trio.Event()
-
-    async def run(self) -> None:
-        current_exchange.set(self.exchange)
-        request = TailLogsRequest(attempt=ATTEMPT.attempt)
-        request.action_id.name = ATTEMPT.action
-        run = request.action_id.run
-        run.org, run.project, run.domain, run.name = ("acme", "proj", "dev", ATTEMPT.run)
-        async for unit in self.stage.service.tail_logs(request, None):
-            while self.stalled:
-                await trio.sleep(0.01)
-            await trio.lowlevel.checkpoint()
-            self.text += "".join(x.message for logs in unit.message.logs for x in logs.lines)
-            self.texts.append(self.text)
-        self.ended.set()
-
-
-class Stage:
-    """A service, one pod's log, and viewers of it."""
-
-    def __init__(self, root: Path, nursery: trio.Nursery, **limits: int) -> None:
-        self.nursery, self.viewers = nursery, list[Viewer]()
-        self.log = CriLog(root, pod=POD, kept=50)
-        self.log.path.touch()
-        self.store = PodStore(10)
-        self.store.replace([pod_of(phase="Running")])
-        index = OffsetIndex(root, None, self.log.kept)
-        chosen = LogLimits(**limits)
-        self.service = LogService("c1", self.store, root, index, chosen, lambda: 0.0)
-        self.expected = ""
-
-    def write(self, content: bytes) -> None:
-        self.log.write(content)
-        self.expected += content.decode() + "\n"
-
-    def open(self, headers: Headers = ()) -> Viewer:
-        return self._open(Viewer(self, b"", "", headers))
-
-    def resume(self, which: int) -> Viewer | None:
-        """Another viewer goes on where the first had been, at any of its marks."""
-        marked = [v for v in self.viewers[:1] if v.exchange.marks]
-        if not marked:
-            return None
-        at = which % len(marked[0].exchange.marks)
-        cursor, before = marked[0].exchange.marks[at], marked[0].texts[at]
-        return self._open(Viewer(self, cursor, before))
-
-    def _open(self, viewer: Viewer) -> Viewer:
-        self.viewers.append(viewer)
-        self.nursery.start_soon(viewer.run)
-        return viewer
-
-    @property
-    def feeds(self) -> int:
-        """How many readings there are of the log that share nothing."""
-        return len({id(f) for f in self.service._feeds.values()})
-
-    async def finish(self) -> None:
-        for viewer in self.viewers:
-            viewer.stalled = False
-        self.store.apply(Change(pod_of(phase="Succeeded", exit_code=0)))
-        for viewer in self.viewers:
-            await viewer.ended.wait()
-        assert [viewer.text for viewer in self.viewers] == [self.expected] * len(self.viewers)
-
+from compute_agent.logs.index import LogUnreadable
 
 lines = st.tuples(st.just("write"), st.integers(0, 20), st.integers(1, 300))
 steps = st.lists(
@@ -170,24 +71,28 @@ BEHIND = [
 ]
 
 
-async def run_program(program: list[tuple]) -> None:
+async def run_program(program: list[tuple], *, woken: bool) -> None:
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as root:
         patch.setattr(batch, "UNIT_BYTES", 2_000)
+        patch.setattr(pace, "Timer", SimulatedTimer)
         async with trio.open_nursery() as nursery:
-            await play(Stage(Path(root), nursery, shared_bytes=65_536, read_bytes=4_096), program)
+            stage = Stage(Path(root), nursery, woken=woken, shared_bytes=65_536, read_bytes=4_096)
+            await play(stage, program)
             nursery.cancel_scope.cancel()
 
 
-def under_simulated_time(program: list[tuple]) -> None:
-    trio.run(run_program, program, clock=trio.testing.MockClock(autojump_threshold=0))
+def under_simulated_time(program: list[tuple], *, woken: bool = False) -> None:
+    run = partial(run_program, program, woken=woken)
+    trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 @settings(deadline=None, max_examples=60)
-@example(BEHIND)
-@given(steps)
-def test_every_viewer_gets_every_line_once(program):
-    """Late and stalled viewers, resumes at any mark, rotations."""
-    under_simulated_time(program)
+@example(BEHIND, False)
+@example(BEHIND, True)
+@given(steps, st.booleans())
+def test_every_viewer_gets_every_line_once(program, woken):
+    """Late and stalled viewers, resumes at any mark, rotations; with tasks of their own or not."""
+    under_simulated_time(program, woken=woken)
 
 
 def meets_anywhere(follower: feed.Follower) -> None:
@@ -212,7 +117,27 @@ async def one_behind(follower: feed.Follower, units=feed.Follower.units) -> list
     return found
 
 
+def posts_the_last(follower: feed.Follower) -> bool:
+    answer, unit = follower._answer, follower._feed._units[-1]
+    if answer is None or not answer.post(unit.framed, unit.mark):
+        return False
+    follower.at, follower.mark = follower._feed.end, unit.mark
+    follower._outbox.add(answer)
+    return True
+
+
+def posts_and_forgets(follower: feed.Follower, serve=feed.Follower.serve) -> bool:
+    at = follower.at
+    served = serve(follower)
+    follower.at = at
+    return served
+
+
+WOKEN = ("posts the last alone", "posts and forgets", "does not push")
 MUTANTS = {
+    "posts the last alone": (feed.Follower, "serve", posts_the_last),
+    "posts and forgets": (feed.Follower, "serve", posts_and_forgets),
+    "does not push": (outbox.Outbox, "send", lambda self: None),
     "meets anywhere": (feed.Follower, "_meet", meets_anywhere),
     "skips what is not kept": (feed.Feed, "since", what_is_kept),
     "goes on behind an older mark": (feed.Follower, "units", one_behind),
@@ -224,7 +149,7 @@ def test_planted_mutant_is_found(name: str, monkeypatch: pytest.MonkeyPatch):
     owner, attribute, mutant = MUTANTS[name]
     monkeypatch.setattr(owner, attribute, mutant)
     with pytest.raises(ExceptionGroup) as found:
-        under_simulated_time(BEHIND)
+        under_simulated_time(BEHIND, woken=name in WOKEN)
     assert found.group_contains(AssertionError)
 
 
@@ -242,6 +167,78 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(LogReader, "_block", block)
     return found
+
+
+async def test_viewers_are_served_without_their_tasks(
+    tmp_path, nursery, reads, autojump_clock, monkeypatch
+):
+    monkeypatch.setattr(pace, "Timer", SimulatedTimer)
+    stage = Stage(tmp_path, nursery, woken=True)
+    stage.write(b"first")
+    for _ in range(3):
+        stage.open()
+    await trio.sleep(2.5)
+    before = [viewer.posted for viewer in stage.viewers]
+    reads.clear()
+    for n in range(20):
+        stage.write(b"%d" % n)
+        await trio.sleep(0.001 if n % 2 else 0.000_1)
+    await trio.sleep(0.01)
+    assert len(reads) <= 20
+    posted = [viewer.posted - count for viewer, count in zip(stage.viewers, before, strict=True)]
+    assert posted == [len(reads)] * 3, "each of them everything that was read"
+    assert {viewer.text for viewer in stage.viewers} == {stage.expected}
+    await stage.finish()
+
+
+async def test_who_cannot_be_served_at_once_is_served_by_its_task(
+    tmp_path, nursery, autojump_clock, monkeypatch
+):
+    monkeypatch.setattr(pace, "Timer", SimulatedTimer)
+    stage = Stage(tmp_path, nursery, woken=True)
+    stage.write(b"first")
+    quick, slow = stage.open(), stage.open()
+    await trio.sleep(2)
+    slow.stalled = True
+    for n in range(5):
+        stage.write(b"%d" % n)
+        await trio.sleep(0.01)
+    assert quick.text == stage.expected
+    assert slow.text == "first\n"
+    slow.stalled = False
+    await trio.sleep(0.1)
+    assert slow.text == stage.expected
+    posted = slow.posted
+    stage.write(b"last")
+    await trio.sleep(0.1)
+    assert slow.posted == posted + 1
+    await stage.finish()
+
+
+async def test_a_log_that_breaks_ends_all_of_its_viewers(
+    tmp_path, nursery, autojump_clock, monkeypatch
+):
+    stage = Stage(tmp_path, nursery, woken=True)
+    stage.write(b"first")
+    errors = []
+    for _ in range(2):
+
+        async def run(viewer: Viewer) -> None:
+            try:
+                await viewer.run()
+            except ConnectError as error:
+                errors.append(error.code)
+
+        nursery.start_soon(run, Viewer(stage, b"", ""))
+    await trio.sleep(2)
+
+    def breaks(reader: LogReader) -> None:
+        raise LogUnreadable("damaged")
+
+    monkeypatch.setattr(LogReader, "_block", breaks)
+    stage.write(b"second")
+    await trio.sleep(0.1)
+    assert errors == [Code.DATA_LOSS] * 2
 
 
 async def test_viewers_at_one_place_read_once(tmp_path, nursery, reads, autojump_clock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 from crilog import CriLog
+from flyteidl2.dataproxy.dataproxy_service_pb2 import TailLogsResponse
 
 from compute_agent.logs import batch
 from compute_agent.logs.cursor import Cursor
@@ -69,7 +70,8 @@ class Viewer:
         return self.text.splitlines(keepends=True)
 
     def _take(self, units) -> None:
-        for message, cursor in units:
+        for data, cursor in units:
+            message = TailLogsResponse.FromString(data)
             lines = message.logs[0].lines
             assert 5 + message.ByteSize() <= batch.UNIT_BYTES
             assert len(cursor) <= 1024

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Generic, TypeVar
 
@@ -33,6 +34,8 @@ Context = RequestContext[Any, Any]
 OnError = Callable[[str, Exception], None]
 M = TypeVar("M")
 
+PROTO = "proto"  # the binary encoding's name in connectrpc
+_ENVELOPE = struct.Struct(">BI")
 READ_MAX_BYTES = 4 * 1024 * 1024  # connectrpc's own default (FACTS: inputs of 10 MiB go elsewhere)
 
 _CONTENT_TYPE = re.compile(rb"application/(connect\+)?(proto|json)(;.*)?", re.IGNORECASE)
@@ -92,26 +95,38 @@ class Encoded(bytes):
 
 
 class Prepared(Generic[M]):
-    """A message that several streams send: encoded, and compressed, once for all of them.
+    """An encoded message that several streams send; other encodings are made once for all of them.
 
     Args:
-        message: what is sent; not to be changed any more.
+        kind: the message's class.
+        data: its bytes, in protobuf's binary encoding.
     """
 
-    __slots__ = ("_encoded", "message")
+    __slots__ = ("_encoded", "_kind", "data")
 
-    def __init__(self, message: M) -> None:
-        self.message = message
+    def __init__(self, kind: type[M], data: bytes) -> None:
+        self._kind, self.data = kind, data
         self._encoded: dict[str, Encoded] = {}
+
+    @property
+    def message(self) -> M:
+        """The message itself, made anew."""
+        message: M = self._kind.FromString(self.data)  # type: ignore[attr-defined]
+        return message
 
     def encoded(self, codec: Codec[Any, Any]) -> Encoded:
         """Return its bytes."""
         name = codec.name()
         found = self._encoded.get(name)
         if found is None:
-            found = self._encoded[name] = Encoded(codec.encode(self.message))
+            data = self.data if name == PROTO else codec.encode(self.message)
+            found = self._encoded[name] = Encoded(data)
             found.packed = {}
         return found
+
+    def framed(self) -> bytes:
+        """Return what a stream without compression is sent: flags, length and message."""
+        return _ENVELOPE.pack(0, len(self.data)) + self.data
 
 
 class Packing:
