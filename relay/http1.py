@@ -27,7 +27,7 @@ from relay.read_ahead import ReadAhead
 from relay.settings import RelaySettings
 from tunnel.errors import HandshakeFailed
 from tunnel.exchange import Headers
-from tunnel.gather import send_now, send_rest, skip
+from tunnel.gather import deepen, send_now, send_rest, skip
 from tunnel.http.patience import Patience
 from tunnel.intake import can_read_now, read_at_once, read_into, shared, socket_of
 from tunnel.payload import Buffer
@@ -61,6 +61,7 @@ class Http1:
     def __init__(
         self, stream: trio.abc.Stream, settings: RelaySettings, common: Headers = ()
     ) -> None:
+        deepen(stream)
         self._stream, self._settings = stream, settings
         self._common = common
         self._buffer = ReadAhead()

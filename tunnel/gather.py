@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -12,6 +13,7 @@ from tunnel.payload import Buffer
 from tunnel.wipe import wipe
 
 MAX_BUFFERS = 512  # writev takes 1,024 (IOV_MAX); beyond this, small buffers join faster
+UNSENT_BYTES = 524_288  # one batch that waits in the kernel while the next one is made
 
 
 class SendsNow(trio.abc.SendStream):
@@ -28,6 +30,18 @@ class SendsNow(trio.abc.SendStream):
     @abstractmethod
     async def send_rest(self, buffers: Sequence[Buffer]) -> None:
         """Send it all."""
+
+
+def deepen(stream: trio.abc.Stream) -> None:
+    """Let the kernel take a batch at once, if a socket carries the stream.
+
+    trio sets TCP_NOTSENT_LOWAT to 16 KiB, so that nearly every batch goes in pieces, each with a
+    task to wake: a sixth of the relay's CPU and a fifth of the agent's (measured).
+    """
+    socket = getattr(stream, "socket", None)
+    if socket is not None and hasattr(trio.socket, "TCP_NOTSENT_LOWAT"):
+        with suppress(OSError):  # a Unix socket has no such option
+            socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def send_now(stream: trio.abc.SendStream, buffers: Sequence[Buffer]) -> int:

@@ -22,7 +22,7 @@ from websockets.uri import parse_uri
 
 from tunnel.errors import HandshakeFailed, TransportClosed
 from tunnel.frames import MAX_FRAME_BYTES, FrameType
-from tunnel.gather import send_now, send_rest, skip
+from tunnel.gather import deepen, send_now, send_rest, skip
 from tunnel.http.guard import Ambiguous, Dialect, check_partial, read_head
 from tunnel.intake import READ_BYTES, can_read_now, read_into, shared
 from tunnel.payload import Buffer
@@ -75,6 +75,7 @@ class WebSocketTransport:
     """
 
     def __init__(self, stream: trio.abc.Stream, protocol: Protocol) -> None:
+        deepen(stream)
         self._stream, self._protocol = stream, protocol
         self._decoder = Decoder(protocol)
         self._ahead = b""  # what came with the handshake and was not looked at yet

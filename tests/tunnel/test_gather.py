@@ -9,8 +9,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import memory_stream_pair
+from wires import socket_pair
 
-from tunnel.gather import MAX_BUFFERS, send_now, send_rest, skip
+from tunnel.gather import MAX_BUFFERS, UNSENT_BYTES, deepen, send_now, send_rest, skip
 
 
 async def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
@@ -49,6 +50,17 @@ async def test_a_socket_with_room_takes_all_at_once() -> None:
     async with near, far:
         assert send_now(near, [b"some ", b"text"]) == 9
         assert await far.receive_some() == b"some text"
+
+
+async def test_a_kernel_may_hold_a_batch_unsent() -> None:
+    near, far = await socket_pair()
+    async with near, far:
+        deepen(near)
+        unsent = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+        assert unsent == UNSENT_BYTES
+    for stream in (*await pair(), *memory_stream_pair()):
+        deepen(stream)  # neither has such a thing
+        await stream.aclose()
 
 
 async def test_other_streams_get_one_joined_write() -> None:
