@@ -23,6 +23,7 @@ from tunnel.errors import TunnelError
 from tunnel.http.server import HttpServer
 from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
+from tunnel.peer import NOBODY, Peer
 from tunnel.settings import TunnelSettings
 from tunnel.tls import TlsStream
 
@@ -62,9 +63,9 @@ def serving(listener: str, *, reads: bool = False) -> Serve:
     relay = Relay(RelaySettings(), TunnelSettings(), insecure=listener == "agent")
     serves: dict[str, Serve] = {
         "viewer": relay.serve_viewer,
-        "control": partial(relay.serve_control, peer_uris=(CONTROL_URI,)),
+        "control": partial(relay.serve_control, peer=Peer((CONTROL_URI,))),
         "ops": relay.serve_ops,
-        "agent": partial(relay.serve_agent, peer_uris=()),
+        "agent": partial(relay.serve_agent, peer=NOBODY),
     }
     return serves[listener]
 

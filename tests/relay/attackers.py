@@ -42,6 +42,7 @@ class Target:
         viewer_port, agent_port: the relay's.
         pki: directory with the authority's certificates.
         viewer_token, agent_token: good ones.
+        forged_token: one with a stranger's signature.
         unknown_token: one with a key id that nobody knows.
         path: of a tail.
     """
@@ -51,6 +52,7 @@ class Target:
     pki: str
     viewer_token: str
     agent_token: str
+    forged_token: str
     unknown_token: str
     path: str
 
@@ -161,6 +163,10 @@ async def unknown_keys(target: Target) -> None:
     await requests(target, target.request(target.unknown_token, 1) + b"x")
 
 
+async def forged_tokens(target: Target) -> None:
+    await requests(target, target.request(target.forged_token, 1) + b"x")
+
+
 async def nonsense(target: Target) -> None:
     await requests(target, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 
@@ -236,6 +242,7 @@ FLOODS: dict[str, Callable[[Target], Awaitable[None]]] = {
     "tls garbage": tls_garbage,
     "handshakes": handshakes,
     "unknown keys": unknown_keys,
+    "forged tokens": forged_tokens,
     "nonsense": nonsense,
     "pings": partial(frames, block=repeated(raw(Opcode.PING, bytes(8)))),
     "pings, deaf": partial(frames, block=repeated(raw(Opcode.PING, bytes(125))), reads=False),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,8 +22,18 @@ from subprocess import PIPE
 import pytest
 import trio
 from attackers import FLOODS
-from joserfc.jwk import OKPKey
-from stage import ANSWER, KEY, TAIL, Client, agent_token, bearer, message, policy, viewer_token
+from stage import (
+    ANSWER,
+    STRANGE_KEY,
+    TAIL,
+    Client,
+    agent_token,
+    bearer,
+    bound,
+    message,
+    policy,
+    viewer_token,
+)
 from test_relay_process import dial, line, relay, secure, secured, times
 
 from planesplit.pki import Authority
@@ -108,15 +119,16 @@ async def attacked(pki: Path, directory: Path) -> AsyncIterator[tuple[Tail, Path
 
 def papers(ready: dict[str, object], pki: Path) -> dict[str, object]:
     """What the attackers know."""
-    stranger = OKPKey.generate_key("Ed25519", {"kid": "k1"})
-    assert stranger.thumbprint() != KEY.thumbprint()
-    unknown = viewer_token(key=stranger, **times())
+    forged = viewer_token(key=STRANGE_KEY, **times())
+    header = json.dumps({"alg": "Ed25519", "kid": "k9", "typ": "at+jwt"}).encode()
+    unknown = urlsafe_b64encode(header).rstrip(b"=").decode() + forged[forged.index(".") :]
     return {
         "viewer_port": ready["viewer_port"],
         "agent_port": ready["agent_port"],
         "pki": str(pki),
         "viewer_token": viewer_token(**times()),
-        "agent_token": agent_token("globex", "c1", **times()),
+        "agent_token": agent_token("globex", "c1", **times(), **bound(pki, "globex", "c1")),
+        "forged_token": forged,
         "unknown_token": unknown,
         "path": TAIL,
     }
