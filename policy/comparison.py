@@ -178,4 +178,4 @@ def _unknown(group: str, resource: str, groups: set[str]) -> Iterator[tuple[str,
     elif group not in (*groups, ALL):
         yield group, resource  # a group of somebody's own
     elif subresource not in ("", ALL):
-        yield from ((one, resource) for one in known.groups if group in (one, ALL))
+        yield from ((one, resource) for one in known.groups)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from policy.authorizer import Authorizer
-from policy.resources import VERBS, find, payload
+from policy.resources import VERBS, payload, resources
 from policy.roles import CLUSTER, NAMESPACE, Plane, accounts, user_name
 from policy.rules import Request
 
@@ -35,39 +35,35 @@ class Reach:
         return {what: why for what, why in payload().items() if what in self.cells}
 
 
-def reaches(plane: Plane, resources: Sequence[str]) -> Iterator[Reach]:
+def reaches(plane: Plane, names: Sequence[str]) -> Iterator[Reach]:
     """Yield what every account of the plane may do, everywhere and in `union` only.
 
     Args:
         plane: whose cluster.
-        resources: `resource` or `resource/subresource`, by plural.
+        names: `resource` or `resource/subresource`, by plural.
     """
     authorizer = Authorizer(plane)
     for account in accounts(plane):
-        everywhere = _cells(authorizer, account, resources, CLUSTER)
+        everywhere = _cells(authorizer, account, names, CLUSTER)
         yield Reach(account, plane, CLUSTER, everywhere)
-        inside = _cells(authorizer, account, resources, NAMESPACE)
+        inside = _cells(authorizer, account, names, NAMESPACE)
         more = {what: verbs for what, verbs in inside.items() if verbs != everywhere.get(what)}
         if more:
             yield Reach(account, plane, NAMESPACE, more)
 
 
 def _cells(
-    authorizer: Authorizer, account: str, resources: Sequence[str], namespace: str
+    authorizer: Authorizer, account: str, names: Sequence[str], namespace: str
 ) -> dict[str, tuple[str, ...]]:
-    found = {what: _verbs(authorizer, account, what, namespace) for what in resources}
+    found = {what: _verbs(authorizer, account, what, namespace) for what in names}
     return {what: verbs for what, verbs in found.items() if verbs}
 
 
 def _verbs(authorizer: Authorizer, account: str, what: str, namespace: str) -> tuple[str, ...]:
     name, _, subresource = what.partition("/")
-    known = find(name)
-    groups = known.groups if known else ("",)
-    if known and not known.namespaced:
-        namespace = CLUSTER
     asked = [
         Request(user_name(account), verb, group, name, subresource, namespace=namespace)
         for verb in VERBS
-        for group in groups
+        for group in resources()[name].groups
     ]
     return tuple(dict.fromkeys(one.verb for one in asked if authorizer.decide(one).allowed))

@@ -139,6 +139,74 @@ def test_a_cluster_role_bound_in_one_namespace_is_missing_elsewhere() -> None:
     ]
 
 
+def test_what_is_in_no_namespace_is_not_granted_in_one() -> None:
+    objects = exported()
+    rules = find(objects, "Role", "proxy-system-secret")["rules"]
+    rules.append({"apiGroups": [""], "resources": ["nodes", "services"], "verbs": ["get"]})
+    assert differences(objects) == ["proxy-system + get: services in union"]
+
+
+def namespaced(namespace: str | None, subject: dict[str, str]) -> list[dict[str, Any]]:
+    """The export, and a Role with a binding in a namespace."""
+    metadata = {"name": "more"} | ({"namespace": namespace} if namespace else {})
+    rules = [{"apiGroups": [""], "resources": ["services"], "verbs": ["get"]}]
+    role = {"kind": "Role", "metadata": metadata, "rules": rules}
+    reference = {"kind": "Role", "name": "more"}
+    return [
+        *exported(),
+        role,
+        {"kind": "RoleBinding", "metadata": metadata, "roleRef": reference, "subjects": [subject]},
+    ]
+
+
+OPENCOST = {"kind": "ServiceAccount", "name": "opencost", "namespace": "union"}
+
+
+@pytest.mark.parametrize(
+    ("namespace", "subject", "expected"),
+    [
+        ("gpu", {**OPENCOST, "name": "fluentbit"}, "fluentbit + get: services in gpu"),
+        ("union", {**OPENCOST, "name": "fluentbit"}, "fluentbit + get: services in union"),
+        (None, {**OPENCOST, "name": "fluentbit"}, "fluentbit + get: services in union"),
+        (
+            "union",
+            {**OPENCOST, "namespace": "gpu"},
+            "system:serviceaccount:gpu:opencost + get: services in union",
+        ),
+        (
+            "gpu",
+            {"kind": "ServiceAccount", "name": "opencost"},
+            "system:serviceaccount:gpu:opencost + get: services in gpu",
+        ),
+        ("gpu", {"kind": "User", "name": "jane"}, "jane + get: services in gpu"),
+        ("gpu", {"kind": "Group", "name": "staff"}, "staff + get: services in gpu"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_roles_of_one_namespace(
+    namespace: str | None, subject: dict[str, str], expected: str
+) -> None:
+    assert differences(namespaced(namespace, subject)) == [expected]
+
+
+def test_a_role_of_another_namespace_is_not_the_one_that_is_bound() -> None:
+    objects = namespaced("gpu", {**OPENCOST, "name": "fluentbit"})
+    find(objects, "Role", "more")["metadata"] = {"name": "more", "namespace": "other"}
+    assert differences(objects) == []
+
+
+def test_only_lists_are_taken_apart() -> None:
+    objects = [{"kind": "Pod", "items": bound([{"verbs": ["get"], "nonResourceURLs": ["/x"]}])}]
+    assert differences([*exported(), *objects]) == []
+
+
+def test_a_refusal_names_the_object() -> None:
+    with pytest.raises(BadManifest, match=r"^ClusterRole opencost: verbs is no list of words$"):
+        of_manifests([{**find(exported(), "ClusterRole", "opencost"), "rules": [{"verbs": 1}]}])
+    with pytest.raises(BadManifest, match=r"^ClusterRole without a name: metadata is no object$"):
+        of_manifests([{"kind": "ClusterRole", "metadata": "x"}])
+
+
 def test_who_is_not_named_and_who_should_not_be() -> None:
     objects = exported()
     find(objects, "ClusterRoleBinding", "opencost")["subjects"][0]["name"] = "stranger"
@@ -177,6 +245,11 @@ def test_planes_are_recognised() -> None:
     assert planes_of(of_manifests([])) == ()
 
 
+def aggregated(selector: dict[str, Any]) -> dict[str, Any]:
+    rule = {"clusterRoleSelectors": [selector]}
+    return {"kind": "ClusterRole", "metadata": {"name": "opencost"}, "aggregationRule": rule}
+
+
 WORDS = st.sampled_from(["union", "opencost", "pods", "get", "*", ""])
 PARTS = ["metadata", "name", "namespace", "labels", "rules", "verbs", "roleRef", "kind"]
 PARTS += ["subjects", "aggregationRule", "clusterRoleSelectors", "matchLabels", "apiGroups"]
@@ -213,6 +286,9 @@ def test_anything_is_compared_or_refused(documents: list[Any]) -> None:
         [{"kind": "ClusterRole", "metadata": {"name": "opencost"}, "rules": [{"verbs": "*"}]}],
         [{"kind": "ClusterRole", "metadata": {"name": "opencost"}, "rules": [{"verbs": [1]}]}],
         [{"kind": "ClusterRole", "metadata": {"name": "opencost"}, "aggregationRule": "x"}],
+        [aggregated({"matchLabels": {"a": "b"}, "matchExpressions": []})],
+        [aggregated({"matchExpressions": []})],
+        [{"kind": "ClusterRole", "metadata": {"name": "opencost"}, "rules": ["x"]}],
         [{"kind": "Pod"}] * 10_001,
     ],
     ids=lambda documents: str(documents)[:50],
