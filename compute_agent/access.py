@@ -79,6 +79,7 @@ class Access:
         self._grace_s, self._require_proof = grace_s, require_proof
         self._policy: _Policy | None = None
         self._known = trio.Event()
+        self._watchers: list[Callable[[], None]] = []
         self._used: dict[str, int] = {}  # proof's id -> its end, seconds since the epoch
 
     @property
@@ -103,7 +104,25 @@ class Access:
                 self._trust.adopt(request.issuer, keys)
             self._policy = policy
             self._known.set()
+            for changed in self._watchers:
+                changed()
         return self.version
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after every push that was taken."""
+        self._watchers.append(changed)
+
+    def withdrawn(self, head: RequestHead, capability: Capability) -> bool:
+        """Whether an exchange that was let through would be no more, by roles and revocations."""
+        if capability.opened_by != "viewer":
+            return False
+        try:
+            self._check_viewer(head, capability, self._grace_s)
+        except ProofRefused as error:
+            return error.flaw is Flaw.REVOKED
+        except ConnectError as error:
+            return error.code is Code.PERMISSION_DENIED
+        return False
 
     async def known(self, wait_s: float) -> None:
         """Wait a moment for the first push.

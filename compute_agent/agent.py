@@ -189,6 +189,7 @@ class Agent:
             request_max_bytes=settings.request_max_bytes,
             on_error=lambda path, error: journal.event("call_failed", path=path, error=error),
             rows=self.rows,
+            access=self.access,
             gate=Gate(
                 self.access,
                 settings.access_wait_s,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 
+import trio
 from google.protobuf.descriptor import ServiceDescriptor
 
-from compute_agent.access import Gate
+from compute_agent.access import Access, Gate
 from compute_agent.asgi_host import serve
 from tunnel.capabilities import CAPABILITIES
 from tunnel.errors import Code
@@ -29,6 +30,7 @@ class Capabilities:
         on_error: told the path and the exception type's name when a service fails.
         rows: where bodies are counted.
         gate: judges every exchange before its body is read.
+        access: tells when a right is withdrawn; what it allowed ends then.
         compressed: paths of streams whose messages may be compressed.
     """
 
@@ -42,10 +44,14 @@ class Capabilities:
         on_error: Callable[[str, str], None],
         rows: RowCounts,
         gate: Gate,
+        access: Access,
         compressed: frozenset[str] = frozenset(),
     ) -> None:
         self._own = org, cluster
         self._on_error, self._rows, self._compressed = on_error, rows, compressed
+        self._live: dict[Stream, trio.CancelScope] = {}
+        self._access = access
+        access.watch(self._end_withdrawn)
         self._app = connect_app(
             *services,
             interceptors=[gate],
@@ -62,8 +68,20 @@ class Capabilities:
         if capability is None or capability.opened_by == "agent" or not own:
             stream.reset(Code.REFUSED)
             return
-        try:
-            count = partial(self._rows.add, capability.row)
-            await serve(self._app, stream, count, compressed=head.path in self._compressed)
-        except Exception as error:
-            self._on_error(head.path, type(error).__name__)
+        with trio.CancelScope() as scope:
+            self._live[stream] = scope
+            try:
+                count = partial(self._rows.add, capability.row)
+                await serve(self._app, stream, count, compressed=head.path in self._compressed)
+            except Exception as error:
+                self._on_error(head.path, type(error).__name__)
+            finally:
+                del self._live[stream]
+        if scope.cancelled_caught:
+            stream.reset(Code.REVOKED)
+
+    def _end_withdrawn(self) -> None:
+        for stream, scope in self._live.items():
+            head = stream.request
+            if self._access.withdrawn(head, CAPABILITIES[head.path]):
+                scope.cancel()

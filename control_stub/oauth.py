@@ -12,6 +12,7 @@ from control_stub import directory, web
 from control_stub.client_auth import Buckets, Credentials, basic, hash_secret, verify_secret
 from control_stub.directory import App
 from control_stub.issuer import TUNNEL_SCOPE, VIEWER_SCOPE, Issuer
+from control_stub.policy import Policy
 from control_stub.store import Store
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiReceive, AsgiScope
@@ -24,8 +25,10 @@ _NO_STORE = {"cache-control": "no-store"}
 class TokenEndpoint:
     """Authenticates apps and gives them tokens of their kind."""
 
-    def __init__(self, store: Store, issuer: Issuer, buckets: Buckets, journal: Journal) -> None:
-        self._store, self._issuer, self._buckets = store, issuer, buckets
+    def __init__(
+        self, store: Store, issuer: Issuer, policy: Policy, buckets: Buckets, journal: Journal
+    ) -> None:
+        self._store, self._issuer, self._policy, self._buckets = store, issuer, policy, buckets
         self._journal = journal
         # Verified when a client is unknown, so that its absence takes as long to tell.
         self._nobody = hash_secret(secrets.token_hex())
@@ -55,6 +58,10 @@ class TokenEndpoint:
         kind = TUNNEL_SCOPE if app.cluster else VIEWER_SCOPE
         if form.get("scope", VIEWER_SCOPE) != kind:
             return _error(400, "invalid_scope")
+        subject = f"agent:{app.org}/{app.cluster}" if app.cluster else app.client_id
+        if self._policy.is_held(app.org, subject):
+            self._journal.event("token_refused", client=app.client_id)
+            return _error(400, "unauthorized_client")
         if app.cluster:
             thumbprint = form.get(THUMBPRINT, "")
             if not _THUMBPRINT.fullmatch(thumbprint):

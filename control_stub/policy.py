@@ -14,6 +14,7 @@ from control_stub.store import Store
 from tunnel.roles import PERMISSIONS
 
 POLICY = "policy"  # notice: the relay must be told again
+HELD_S = 253_402_300_799  # the last second of 9999: no token is issued later
 ACCESS = "access"  # notice: agents must be told again
 
 
@@ -74,6 +75,10 @@ class Policy:
     def is_revoked(self, org: str, subject: str, issued_at_s: int) -> bool:
         """Whether a token of an org's subject no longer counts."""
         return issued_at_s < self._revoked.get((org, subject), 0)
+
+    def is_held(self, org: str, subject: str) -> bool:
+        """Whether an org's subject gets no new tokens either."""
+        return self._revoked.get((org, subject), 0) == HELD_S
 
     def document(self, issuer: Issuer) -> dict[str, Any]:
         """Return what the relay's private listener is pushed."""

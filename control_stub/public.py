@@ -54,7 +54,7 @@ def public_app(
     limits = desk.settings.limits
     buckets = Buckets(limits.token_rate, limits.token_burst, trio.current_time)
     endpoints: dict[tuple[str, str], web.Endpoint] = {
-        ("POST", "/oauth2/token"): TokenEndpoint(desk.store, issuer, buckets, desk.journal),
+        ("POST", "/oauth2/token"): TokenEndpoint(desk.store, issuer, policy, buckets, desk.journal),
         ("GET", "/.well-known/jwks.json"): web.fixed(issuer.jwks),
         ("GET", "/.well-known/openid-configuration"): web.fixed(issuer.metadata),
         ("GET", "/.well-known/oauth-authorization-server"): web.fixed(issuer.metadata),

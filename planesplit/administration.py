@@ -65,11 +65,20 @@ class Administration:
         method = "Unbind" if remove else "Bind"
         await self._call(IDENTITIES + method, wire.BindRequest(binding=binding), wire.BindResponse)
 
-    async def revoke(self, subject: str) -> int:
-        """Make a subject's tokens void; return the second before which none counts."""
-        request = wire.RevokeRequest(org=self._org, subject=subject)
+    async def revoke(self, subject: str, *, hold: bool = False, release: bool = False) -> int:
+        """Make a subject's tokens void; return the second before which none counts.
+
+        Args:
+            hold: give it no new ones either.
+            release: give it new ones again.
+        """
+        request = wire.RevokeRequest(org=self._org, subject=subject, hold=hold, release=release)
         answer = await self._call(IDENTITIES + "Revoke", request, wire.RevokeResponse)
         return int(answer.not_before.seconds)
+
+    def agent(self, cluster: str) -> str:
+        """Return how a cluster's agent is named in tokens."""
+        return f"agent:{self._org}/{cluster}"
 
     async def _call(self, path: str, request: Message, answer: type[M]) -> M:
         return await self._client.unary(self._control_url + path, request, answer)

@@ -137,6 +137,7 @@ _RESETS: dict[Code, tuple[ConnectCode, str]] = {
     Code.TIMEOUT: (ConnectCode.DEADLINE_EXCEEDED, "the agent ran out of time"),
     Code.CANCELLED: (ConnectCode.ABORTED, "the agent gave the exchange up"),
     Code.REFUSED: (ConnectCode.FAILED_PRECONDITION, "the agent refused the exchange"),
+    Code.REVOKED: (ConnectCode.PERMISSION_DENIED, "the right to this exchange was withdrawn"),
     Code.DATA_LOSS: (ConnectCode.DATA_LOSS, "the source has lost data"),
 }
 

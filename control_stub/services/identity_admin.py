@@ -11,7 +11,7 @@ from control_stub import directory
 from control_stub.directory import App, Binding
 from control_stub.identity import Caller, not_found
 from control_stub.lists import invalid
-from control_stub.policy import Policy
+from control_stub.policy import HELD_S, Policy
 from control_stub.services.desk import Desk
 from control_stub.services.views import timestamp
 from control_stub.settings import ANY, NAME, ROLES
@@ -63,19 +63,28 @@ class IdentityAdminService:
         return wire.BindResponse()
 
     async def revoke(self, request: wire.RevokeRequest, ctx: Context) -> wire.RevokeResponse:
-        """Make every token void that a subject of the org has; it may fetch new ones."""
+        """Make every token void that a subject of the org has.
+
+        It may fetch new ones unless it is held; what was held is released by name.
+        """
         caller = self._desk.access.require(
             ctx, "manage", request.org, NONE, NONE, what="organization"
         )
         apps = {app.client_id: app for app in await self._apps(caller)}
         known = {binding.subject for binding in self._policy.bindings(caller.org)}
+        known |= {_token_subject(app) for app in apps.values()}
         app = apps.get(request.subject)
         if app is None and request.subject not in known:
             raise not_found("subject")
-        subject = f"agent:{app.org}/{app.cluster}" if app and app.cluster else request.subject
+        subject = _token_subject(app) if app else request.subject
         not_before_s = int(self._desk.clock()) + 1  # tokens have whole seconds; this one is void
+        event = "tokens_revoked"
+        if request.hold or (self._policy.is_held(caller.org, subject) and not request.release):
+            not_before_s, event = HELD_S, "identity_held"
+        elif request.release:
+            event = "identity_released"
         await self._desk.store.call(directory.revoke, caller.org, subject, not_before_s)
-        await self._changed("tokens_revoked", caller, request.subject)
+        await self._changed(event, caller, subject)
         return wire.RevokeResponse(not_before=timestamp(not_before_s * 1_000_000_000))
 
     async def _binding(self, asked: wire.Binding, ctx: Context) -> tuple[Caller, Binding]:
@@ -111,6 +120,11 @@ class IdentityAdminService:
         held = self._policy.bindings(binding.org)
         admins = [b for b in held if (b.role, b.project, b.domain) == ("Admin", ANY, ANY)]
         return admins == [binding]
+
+
+def _token_subject(app: App) -> str:
+    """Return how an app is named in its tokens."""
+    return f"agent:{app.org}/{app.cluster}" if app.cluster else app.client_id
 
 
 def _level(name: str) -> str:

@@ -84,13 +84,44 @@ async def unbind(
     return await _bind(subject, role, project, domain, remove=True, ready_file=ready_file)
 
 
-@app.command
-async def revoke(subject: Subject, /, *, ready_file: ReadyFile = None) -> int:
+revoke = App(name="revoke", help="Make tokens void, or shut an agent or a viewer out.")
+app.command(revoke)
+
+Undo = Annotated[bool, Parameter(negative="", help="Let it in again, with new tokens.")]
+
+
+@revoke.default
+async def revoke_tokens(subject: Subject, /, *, ready_file: ReadyFile = None) -> int:
     """Make every token of a subject void; it may fetch new ones."""
     from planesplit.commands.identity import revoke as command
     from planesplit.commands.outcome import settle
 
     return await settle(partial(command, subject, ready_file=ready_file))
+
+
+@revoke.command(name="agent")
+async def revoke_agent(
+    *,
+    cluster: Annotated[str, Parameter(help="Whose agent; the first cluster's if not given.")] = "",
+    undo: Undo = False,
+    ready_file: ReadyFile = None,
+) -> int:
+    """End a cluster's tunnels now and shut its agent out, whatever token it shows."""
+    from planesplit.commands.identity import hold as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, cluster=cluster, undo=undo, ready_file=ready_file))
+
+
+@revoke.command(name=["viewer", "identity"])
+async def revoke_viewer(
+    name: Subject, /, *, undo: Undo = False, ready_file: ReadyFile = None
+) -> int:
+    """End what a viewer looks at now and shut it out, whatever token it shows."""
+    from planesplit.commands.identity import hold as command
+    from planesplit.commands.outcome import settle
+
+    return await settle(partial(command, name, undo=undo, ready_file=ready_file))
 
 
 async def _set_cluster(name: str, *, enabled: bool, ready_file: ReadyFile) -> int:

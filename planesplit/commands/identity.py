@@ -50,6 +50,24 @@ async def revoke(subject: str, *, ready_file: Path | None) -> int:
     return OK
 
 
+async def hold(subject: str = "", *, cluster: str = "", undo: bool, ready_file: Path | None) -> int:
+    """Shut an identity out, or let it in again.
+
+    Args:
+        subject: a viewer; empty for an agent.
+        cluster: whose agent, if no viewer; empty for the first cluster's.
+    """
+    ready = find(ready_file)
+    async with open_administration(ready) as administration:
+        name = subject or administration.agent(cluster or ready.place.cluster)
+        await administration.revoke(name, hold=not undo, release=undo)
+    if undo:
+        progress(f"{name} may fetch tokens again; those of before stay void")
+    else:
+        progress(f"{name} is shut out: its tokens are void and it gets no new ones; see --undo")
+    return OK
+
+
 def as_record(principal: Principal) -> dict[str, Any]:
     """Return a principal as plain values."""
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from control_cast import (
@@ -20,6 +21,7 @@ from flyteidl2.common import phase_pb2
 
 from control_stub import directory
 from control_stub.directory import Tunnel
+from control_stub.policy import HELD_S
 from tunnel.messages import planesplit_v1_pb2 as v1
 
 CLUSTERS = "planesplit.v1.ClusterAdminService"
@@ -301,6 +303,26 @@ async def test_revoked_tokens_are_void_and_new_ones_count(autojump_clock: Any) -
         assert (await _outcome(again, CLUSTERS, "ListClusters", listed))[0] == "ok"
         await alice.call(IDENTITIES, "Revoke", v1.RevokeRequest(subject="agent-c1"))
         await until(lambda: "agent:acme/c1" in _policy(cast)["revoked"])
+
+
+async def test_who_is_held_gets_no_token_until_it_is_released(autojump_clock: Any) -> None:
+    listed = v1.ListClustersRequest()
+    async with running() as cast:
+        alice, vic = await cast.caller("alice"), await cast.caller("vic")
+        await alice.call(IDENTITIES, "Revoke", v1.RevokeRequest(subject="vic", hold=True))
+        agent = v1.RevokeRequest(subject="agent:acme/c1", hold=True)
+        await alice.call(IDENTITIES, "Revoke", agent)
+        await alice.call(IDENTITIES, "Revoke", v1.RevokeRequest(subject="vic"))  # holds on
+        await trio.sleep(2)
+        for name, scope in (("vic", "all"), ("agent-c1", "tunnel")):
+            with pytest.raises(httpx.HTTPStatusError, match="400"):
+                await cast.token(name, scope)
+        assert _policy(cast)["revoked"] == {"vic": HELD_S, "agent:acme/c1": HELD_S}
+        await alice.call(IDENTITIES, "Revoke", v1.RevokeRequest(subject="vic", release=True))
+        await trio.sleep(2)
+        again = await cast.caller("vic")
+        assert (await _outcome(again, CLUSTERS, "ListClusters", listed))[0] == "ok"
+        assert (await _outcome(vic, CLUSTERS, "ListClusters", listed))[0] == "unauthenticated"
 
 
 async def test_one_org_cannot_shut_out_anothers_subject(autojump_clock: Any) -> None:
