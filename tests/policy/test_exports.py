@@ -148,6 +148,9 @@ def test_documents_have_iams_grammar() -> None:
             assert all(re.fullmatch(r"s3:[A-Za-z*]+", action) for action in statement["Action"])
             arn = r"arn:aws:s3:::[a-z0-9.-]+(/\*)?"
             assert all(re.fullmatch(arn, resource) for resource in statement["Resource"])
+            of_objects = any(resource.endswith("/*") for resource in statement["Resource"])
+            listing = {"s3:ListBucket", "s3:GetBucketLocation"} & set(statement["Action"])
+            assert not (of_objects and listing)  # these are actions on buckets
             assert statement.keys() - {"Condition"} == {"Sid", "Effect", "Action", "Resource"}
 
 
