@@ -9,23 +9,13 @@ from pathlib import Path
 
 from planesplit.pki import Authority, Leaf
 from planesplit.split.kubernetes_users import write_secret, write_tokens
+from policy.iam import iam_accounts
 from policy.roles import accounts
 from tunnel.peer import file_thumbprint
 
 THUMBPRINT = "x5t#S256"  # RFC 8705, 3.1
 ACCESS_KEY_BYTES = 8
 
-# Service accounts of Appendix E; the object store gives each its rights.
-SERVICE_ACCOUNTS = (
-    "flyteadmin",
-    "clustersync-system",
-    "executor",
-    "proxy-system",
-    "operator-system",
-    "flytepropeller-system",
-    "flytepropeller-webhook-system",
-    "clusterresource-template",
-)
 CLICKHOUSE_USERS = {"agent": True, "collector": False}  # name -> read-only
 
 
@@ -77,7 +67,7 @@ class Site:
         for user in CLICKHOUSE_USERS:
             write_secret(self.secret_file(f"clickhouse-{user}"))
         self.store_keys: Mapping[str, StoreKey] = {
-            account: self._store_key(account) for account in SERVICE_ACCOUNTS
+            account: self._store_key(account) for account in iam_accounts()
         }
 
     @property
