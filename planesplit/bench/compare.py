@@ -21,7 +21,8 @@ RESAMPLES = 2_000
 SEED = 20_260_101  # so that a comparison says the same twice
 LOW_PERCENT, HIGH_PERCENT = 2.5, 97.5
 FEW = 5  # repeats: below it a report says that intervals are narrow
-NO_DIFFERENCE = "no difference seen"
+NO_DIFFERENCE = "none seen"
+TINY, TINY_SAYS = 0.01, "below 1 %"  # may be sure, but is nothing to act on
 SAME_LOAD = (
     "rate_per_s", "line_bytes", "streams", "duration_s", "profile", "stall_s", "warm_up_s",
     "viewers", "stalled",
@@ -109,6 +110,7 @@ def remarks(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
         for word, bad in (
             ("INVALID: it says nothing of the product", not document["verdict"]["valid"]),
             ("PARTIAL", document["partial"]),
+            ("from a BUSY machine: changes may be its", bool(document["environment"].get("busy"))),
         )
         if bad
     ]
@@ -145,10 +147,18 @@ def _row(name: str, metric: Metric, before: Sequence[float], after: Sequence[flo
     change = b / a - 1 if a > 0 else None
     between = interval(before, after)
     verdict = _verdict(change, between, metric)
-    says = NO_DIFFERENCE if verdict == "none" else verdict.upper()
-    if change is None:
-        says = "no ratio: it was 0 or less"
+    says = _in_words(verdict, change, sure=between is not None)
     return Row(name, metric.label, metric.unit, a, b, change, between, verdict, says)
+
+
+def _in_words(verdict: Verdict, change: float | None, *, sure: bool) -> str:
+    if change is None:
+        return "no ratio: it was 0 or less"
+    if verdict == "none":
+        return NO_DIFFERENCE
+    if abs(change) < TINY:
+        return TINY_SAYS
+    return verdict.upper() if sure else f"{verdict.upper()}, or chance"
 
 
 def _verdict(change: float | None, between: tuple[float, float] | None, metric: Metric) -> Verdict:

@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from planesplit.bench import files, markdown, page, terminal
+from planesplit.bench import files, markdown, page, report, terminal
 from planesplit.bench.compare import Row, exceeded, remarks
 from planesplit.bench.compare import compare as compared
 from planesplit.bench.metrics import METRICS
 from planesplit.bench.units import BadQuantity, change
 from planesplit.commands.outcome import FAILED, OK, UsageError
 
+WHOLE_PERCENTS_FROM = 0.2  # a change that large needs no decimals
 HEAD = ("metric", "A", "B", "change", "95 % interval", "result")
 
 
@@ -62,11 +63,15 @@ def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return the comparison as text; the first row is the head."""
     found: list[tuple[str, ...]] = [HEAD]
     for row in rows:
-        between = "-" if row.interval is None else "{:+.1%} to {:+.1%}".format(*row.interval)
-        share = "-" if row.change is None else f"{row.change:+.1%}"
-        values = (f"{value:,.2f} {row.unit}" for value in (row.a, row.b))
-        found.append((row.label, *values, share, between, row.says))
+        between = "-" if row.interval is None else " to ".join(map(_share, row.interval))
+        share = "-" if row.change is None else _share(row.change)
+        values = report.number(row.a), report.number(row.b)
+        found.append((f"{row.label}, {row.unit}", *values, share, between, row.says))
     return found
+
+
+def _share(change: float) -> str:
+    return f"{change:+.1%}" if abs(change) < WHOLE_PERCENTS_FROM else f"{change:+.0%}"
 
 
 def _print(rows: Sequence[Row], lines: Sequence[str], failures: Sequence[str], format: str) -> None:  # noqa: A002

@@ -48,6 +48,7 @@ def turn_json(path: str, number: int, turn: Turn) -> Json:
         "relay_cpu_share": turn.relay_cpu_s / turn.elapsed_s,
         "relay_cpu_us_per_line": turn.relay_cpu_s / max(lines, 1) * 1e6,
         "agent_cpu_share": turn.agent_cpu_s / turn.elapsed_s,
+        "agent_cpu_us_per_line": turn.agent_cpu_s / max(lines, 1) * 1e6,
         "relay_rss_bytes": turn.relay_rss_bytes,
         "latency": received["latency"],
         "late": turn.sent["late"],
@@ -76,7 +77,8 @@ def pairs(document: Mapping[str, Any]) -> list[tuple[Json, Json]]:
 
 def summary(document: Mapping[str, Any]) -> Json:
     """Return spreads over the repeats: both paths, and what the tunnel adds."""
-    names = (*PERCENTS, "max", "achieved_per_s")
+    latencies = (*PERCENTS, "max", "mean")
+    names = (*latencies, "achieved_per_s")
     found: Json = {
         path: {name: spread(turns, name) for name in names}
         for path in (SPLIT, BARE)
@@ -86,7 +88,7 @@ def summary(document: Mapping[str, Any]) -> Json:
     if both:
         found["added"] = {
             name: spread_json([split[name] - bare[name] for split, bare in both])
-            for name in (*PERCENTS, "max")
+            for name in latencies
         }
     return found
 

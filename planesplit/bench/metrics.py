@@ -30,7 +30,11 @@ class Metric:
 
 
 def _turns(field: str, scale: float = 1.0) -> Callable[[Document], list[float]]:
-    return lambda document: [turn[field] * scale for turn in turns_of(document, SPLIT)]
+    def of(document: Document) -> list[float]:
+        turns = turns_of(document, SPLIT)
+        return [turn[field] * scale for turn in turns if field in turn]  # older runs may have less
+
+    return of
 
 
 def _added(field: str) -> Callable[[Document], list[float]]:
@@ -49,6 +53,7 @@ METRICS: dict[str, Metric] = {
     },
     "achieved": Metric("achieved rate", "/s", _turns("achieved_per_s"), higher_is_better=True),
     "relay_cpu": Metric("relay CPU a line", "us", _turns("relay_cpu_us_per_line")),
+    "agent_cpu": Metric("agent CPU a line", "us", _turns("agent_cpu_us_per_line")),
     "relay_rss": Metric("relay memory", "MB", _turns("relay_rss_bytes", 1e-6)),
     "first_line": Metric("time to first line", "ms", _once("first_line_ms", "median")),
     "resume_gap": Metric("gap after a cut", "ms", _once("resume", "gap_ms")),

@@ -10,7 +10,7 @@ from planesplit.bench.stage import BARE, SPLIT
 
 Row = tuple[str, ...]
 TWO_DIGITS_BELOW, ONE_DIGIT_BELOW = 100, 1_000
-LATENCIES = (*PERCENTS, "max")
+LATENCIES = (*PERCENTS, "max", "mean")
 LABELS = {SPLIT: "through the split", BARE: "bare link", "added": "the tunnel adds"}
 
 
@@ -73,21 +73,34 @@ def headline(document: Mapping[str, Any]) -> str:
 
 def around(figure: Mapping[str, float], digits: int | None = None) -> str:
     """Return a median with its spread, with no more digits than they need."""
-    largest = max(map(abs, figure.values()))
     if digits is None:
-        digits = 2 if largest < TWO_DIGITS_BELOW else 1 if largest < ONE_DIGIT_BELOW else 0
+        digits = digits_of(max(map(abs, figure.values())))
     low, high = (f"{figure[end]:,.{digits}f}" for end in ("low", "high"))
     return f"{figure['median']:,.{digits}f} ({low}-{high})"
 
 
+def digits_of(value: float) -> int:
+    """Return how many decimals a value needs."""
+    return 2 if value < TWO_DIGITS_BELOW else 1 if value < ONE_DIGIT_BELOW else 0
+
+
+def number(value: float) -> str:
+    """Return a figure with no more digits than it needs."""
+    return f"{value:,.{digits_of(abs(value))}f}"
+
+
 def latency_rows(document: Mapping[str, Any]) -> list[Row]:
-    """Return latencies of both paths and their difference; the first row is the head."""
-    rows: list[Row] = [("latency, ms", *LATENCIES, "achieved/s")]
-    for name, label in LABELS.items():
-        if figures := document["summary"].get(name):
-            rate = figures.get("achieved_per_s")
-            cells = (around(figures[each]) for each in LATENCIES)
-            rows.append((label, *cells, around(rate, 0) if rate else "-"))
+    """Return latencies of both paths and their difference; the first row is the head.
+
+    A figure is a row, since a path a row with a spread in each cell is wider than terminals are.
+    """
+    paths = {name: found for name in LABELS if (found := document["summary"].get(name))}
+    rows: list[Row] = [("latency, ms", *(LABELS[name] for name in paths))]
+    if not paths:
+        return rows
+    rows += [(each, *(around(found[each]) for found in paths.values())) for each in LATENCIES]
+    rates = (found.get("achieved_per_s") for found in paths.values())
+    rows.append(("achieved/s", *(around(rate, 0) if rate else "-" for rate in rates)))
     return rows
 
 
@@ -115,8 +128,9 @@ def facts(document: Mapping[str, Any]) -> list[Row]:
         rows.append(("relay CPU", f"{share:.1%} of a core, {cpu:.2f} us a line"))
         rss = max(turn["relay_rss_bytes"] for turn in turns)
         rows.append(("relay memory", f"{rss / 1e6:.1f} MB at most"))
-        agent = sum(turn["agent_cpu_share"] for turn in turns) / len(turns)
-        rows.append(("agent CPU", f"{agent:.1%} of a core"))
+        cpu = sum(turn["agent_cpu_us_per_line"] for turn in turns) / len(turns)
+        share = sum(turn["agent_cpu_share"] for turn in turns) / len(turns)
+        rows.append(("agent CPU", f"{share:.1%} of a core, {cpu:.2f} us a line"))
     if first := document["first_line_ms"]:
         rows.append(("time to first line", f"{around(first)} ms, a new viewer of an open log"))
     if resume := document["resume"]:

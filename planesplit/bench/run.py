@@ -11,6 +11,7 @@ import trio
 from planesplit.bench import document as doc
 from planesplit.bench.hops import follow, waterfall
 from planesplit.bench.plan import BenchPlan
+from planesplit.bench.report import LABELS
 from planesplit.bench.stage import SPLIT, Path, Stage, open_stage
 from planesplit.bench.verdict import judge
 from planesplit.measure.environment import Environment
@@ -96,7 +97,7 @@ class Bench:
         for path in paths:
             if self._over():
                 return
-            label = f"repeat {number + 1} of {self._plan.repeats}: {path.rig.name}"
+            label = f"repeat {number + 1} of {self._plan.repeats}: {LABELS[path.rig.name]}"
             turn = await self._turn(path, self._plan.duration_s, label)
             seen = doc.turns_of(self.document, path.rig.name)
             if turn.received["lines"] and not (turn.stopped and seen):  # else better than nothing
@@ -137,7 +138,7 @@ class Bench:
         """Cut the tunnel in a turn of its own; return how long viewers saw nothing."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cut_later, path, LEAD_S + CUT_S * CUT_AT)
-            turn = await self._turn(path, CUT_S, "cut")
+            turn = await self._turn(path, CUT_S, "cutting the tunnel")
             nursery.cancel_scope.cancel()
         received = turn.received
         return {

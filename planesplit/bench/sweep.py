@@ -11,7 +11,7 @@ from typing import Any
 
 from planesplit.bench import document as doc
 from planesplit.bench.plan import BenchPlan
-from planesplit.bench.report import Row
+from planesplit.bench.report import Row, number
 from planesplit.bench.run import DRAIN_S, LEAD_S, Interrupt, calibrate
 from planesplit.bench.stage import SPLIT, open_stage
 from planesplit.bench.units import Limit
@@ -241,18 +241,18 @@ def rows(document: Mapping[str, Any]) -> list[Row]:
     found: list[Row] = [
         (
             "offered/s",
-            "achieved/s",
+            "achieved",
             "p50 ms",
             "p99",
             "p99.9",
             "max",
-            "relay CPU",
+            "CPU",
             "RSS MB",
             "result",
         )
     ]
     for step in sorted(document["turns"], key=lambda step: float(step["offered_per_s"])):
-        latencies = (f"{step[name]:.2f}" for name in ("p50", "p99", "p99.9", "max"))
+        latencies = (number(step[name]) for name in ("p50", "p99", "p99.9", "max"))
         found.append(
             (
                 f"{step['offered_per_s']:,.0f}",

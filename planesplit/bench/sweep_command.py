@@ -50,7 +50,8 @@ def load(document: Json) -> str:
     """Return what all steps have in common, in one line."""
     plan = document["plan"]
     text = f"lines of {plan['line_bytes']} bytes over {plan['streams']} streams"
-    return f"{text}, {plan['duration_s']:g} s each; {report.agent(plan)}; {report.link(plan)}"
+    text += f", {plan['duration_s']:g} s each; {report.agent(plan)}; {report.link(plan)}"
+    return f"{text}; CPU and RSS are the relay's"
 
 
 def html_of(document: Json) -> str:

@@ -12,6 +12,7 @@ from rich.text import Text
 from planesplit.bench import report
 
 MIN_COLUMNS = 160  # a pipe has no width of its own
+WORDS = ("what", "result")  # columns that hold no numbers
 
 
 def show(document: Mapping[str, Any], console: Console | None = None) -> None:
@@ -36,14 +37,14 @@ def show(document: Mapping[str, Any], console: Console | None = None) -> None:
 
 
 def table(rows: Sequence[Sequence[str]]) -> Table:
-    """Lay out rows, the first of which is the head."""
+    """Lay out rows, the first of which is the head. Words are wrapped, numbers never cut off."""
     head, *rest = rows
     found = Table(box=None, pad_edge=False)
     for number, name in enumerate(head):
         found.add_column(
             Text(name),
-            justify="left" if number == 0 or name == "what" else "right",
-            no_wrap=name != "what",
+            justify="left" if number == 0 or name in WORDS else "right",
+            no_wrap=number > 0 and name not in WORDS,
         )
     for row in rest:
         found.add_row(*map(Text, row))

@@ -89,7 +89,7 @@ class Feed:
             await self.stream.ready()
             for event in self.stream.take():
                 if isinstance(event, Data):
-                    await self.stream.send(bytes(event.view))
+                    await self.stream.send(bytes(event.view), alone=True)
                     self.stream.release(len(event.view))
                 elif isinstance(event, (End, Reset)):
                     return

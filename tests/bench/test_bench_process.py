@@ -96,7 +96,7 @@ def test_a_run_measures_both_paths_and_writes_every_file(short_path: Path) -> No
     assert {file.name for file in out.iterdir()} == {
         "run.json", "run.csv", "run.hlog", "report.md", "report.html"
     }  # fmt: skip
-    assert "repeat 1 of 1: split" in done.stderr
+    assert "repeat 1 of 1: through the split" in done.stderr
     assert [file.name for file in short_path.iterdir()] == ["run"]
 
 

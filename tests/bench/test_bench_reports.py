@@ -95,7 +95,14 @@ def test_the_terminal_says_what_the_tunnel_adds() -> None:
     assert text.startswith("[VALID] the tunnel adds 1.0")
     for words in ("through the split", "bare link", "viewer", "relay CPU", "time to first line"):
         assert words in text
-    assert "…" not in text
+    assert "mean" in text, "the hops sum to it"
+
+
+def test_nothing_is_cut_off_in_a_narrow_terminal() -> None:
+    out = io.StringIO()
+    found = document(198.76, bare_ms=101.23)
+    show(found, Console(file=out, width=80, force_terminal=True, color_system=None))
+    assert "…" not in out.getvalue()
 
 
 def test_the_gap_after_a_cut_is_told_and_so_is_what_it_lost() -> None:
