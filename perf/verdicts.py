@@ -16,6 +16,14 @@ from planesplit.measure.tables import KIB, MB, Table
 RATE_PER_S = 100_000
 KEPT_BYTES = 4_000_000  # what the heap may keep of what stalled viewers held, when they are gone
 NOTHING = math.nan
+NAMES = {
+    "floor": "the thread splice",
+    "pair": "two thread splices",
+    "openssh": "OpenSSH -R",
+    "floor-tls": "the thread splice with TLS",
+    "relay-mtls": "relay, TLS on both sides",
+    "relay-agent-tls": "relay, TLS on the agent's side",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,7 @@ def _speed(report: Report) -> Iterator[Verdict]:
     for streams in (1, 16):
         for base, bound, aim in (("openssh", 1.0, None), ("floor", 0.8, 1.0)):
             measured = ratio(report.throughput, "relay", base, streams, _mb_per_s)
-            what = f"MB/s to those of {base}, {_plural(streams)}"
+            what = f"relay MB/s to those of {NAMES[base]}, {_plural(streams)}"
             yield Verdict(what, measured, bound, aim, "x", at_least=True)
 
 
@@ -140,7 +148,7 @@ def _tls(report: Report) -> Iterator[Verdict]:
             ("relay-agent-tls", "openssh", 1.0, 0.8),
         ):
             measured = ratio(report.tls, subject, base, streams, cpu)
-            what = f"{subject}: CPU s/GB to those of {base}, {_plural(streams)}"
+            what = f"{NAMES[subject]}: CPU s/GB to those of {NAMES[base]}, {_plural(streams)}"
             yield Verdict(what, measured, bound, aim, "x")
 
 
@@ -151,7 +159,7 @@ def _prompt(report: Report) -> Iterator[Verdict]:
     if whole and pair:
         measured = whole.latency.p50_ms / pair.latency.p50_ms
         note = f"{whole.latency.p50_ms:.2f} ms; agent {whole.agent_cpu_share.median:.0%} of a core"
-    what = "one-way p50 to the splice pair's, 10,000 lines/s over 16 streams"
+    what = "whole path, one-way p50 to the splice pair's, 10,000 lines/s over 16 streams"
     yield Verdict(what, measured, 1.6, 1.3, "x", note=note)
 
 
@@ -160,19 +168,19 @@ def _round_trips(report: Report) -> Iterator[Verdict]:
     ours = p50_ms.get("relay-direct", NOTHING)
     note = f"{ours:.2f} ms"
     for base, bound in (("openssh", 1.0), ("pair", 1.3)):
-        what = f"RTT of 100 bytes, p50, to that of {base}"
+        what = f"RTT of 100 bytes, p50, to that of {NAMES[base]}"
         yield Verdict(what, ours / p50_ms.get(base, NOTHING), bound, None, "x", note=note)
 
 
 def _sustained(report: Report) -> Iterator[Verdict]:
     whole = _line(report.lines, "whole", RATE_PER_S)
-    what = "200-byte lines end to end, 100,000/s: "
+    what = "whole path, 100,000 lines/s of 200 bytes: "
 
     def of(figure: Callable[[LineLatency], float]) -> float:
         return figure(whole) if whole else NOTHING
 
     achieved = of(lambda w: w.achieved_per_s)
-    yield Verdict(what + "rate", achieved, 0.98 * RATE_PER_S, None, "/s", at_least=True)
+    yield Verdict(what + "rate reached", achieved, 0.98 * RATE_PER_S, None, "/s", at_least=True)
     yield Verdict(what + "p50", of(lambda w: w.latency.p50_ms), 1.0, None, "ms")
     yield Verdict(what + "p99", of(lambda w: w.latency.p99_ms), 10.0, None, "ms")
     share = of(lambda w: w.relay_cpu_share.median)
@@ -188,38 +196,42 @@ def _line(
 
 def _fair(report: Report) -> Iterator[Verdict]:
     p99_ms = {figure.subject: figure.p99_ms.median for figure in report.fairness}
-    what = "1,000 lines/s beside 16 bulk streams, p99"
+    what = "relay, 1,000 lines/s beside 16 bulk streams, p99"
     yield Verdict(what, p99_ms.get("relay", NOTHING), 15.0, 10.0, "ms")
 
 
 def _memory(report: Report) -> Iterator[Verdict]:
     memory, stalled = report.memory, report.stalled
-    base, each = NOTHING, NOTHING
+    base, each, after = NOTHING, NOTHING, NOTHING
     if memory:
         base, each = memory.base_bytes / MB, memory.stream_bytes / KIB
+        after = memory.kept_bytes / MB
     yield Verdict("relay memory at rest", base, 45.0, None, "MB")
     yield Verdict("relay memory of an idle stream", each, 6.0, 4.0, "KiB")
+    what = "relay memory that 1,000 idle streams leave behind"
+    yield Verdict(what, after, KEPT_BYTES / MB, None, "MB")
     grown, kept, bound = NOTHING, NOTHING, NOTHING
     if stalled:
         bound = stalled.bound_bytes / MB
         grown, kept = stalled.grown_bytes / MB, stalled.kept_bytes / MB
-    what = "16 stalled streams: memory, a window and a batch each"
+    what = "relay memory for 16 stalled streams, a window and a batch each"
     yield Verdict(what, grown, bound, None, "MB")
-    yield Verdict("of it when they have closed", kept, KEPT_BYTES / MB, None, "MB")
+    what = "relay memory that 16 stalled streams leave behind"
+    yield Verdict(what, kept, KEPT_BYTES / MB, None, "MB")
 
 
 def _rest(report: Report) -> Iterator[Verdict]:
     for window in report.windows:
         grown = "a window that grows to" if window.grows else "a window of"
         size = f"{window.window_bytes / KIB:,.0f} KiB"
-        what = f"MB/s to window / RTT, {grown} {size}, {window.rtt_s * 1e3:g} ms"
+        what = f"share of window / RTT, {grown} {size}, {window.rtt_s * 1e3:g} ms RTT"
         yield Verdict(what, window.share, 0.85, None, "%", at_least=True)
     if not report.windows:
-        yield Verdict("MB/s to window / RTT", NOTHING, 0.85, None, "%", at_least=True)
+        yield Verdict("share of window / RTT", NOTHING, 0.85, None, "%", at_least=True)
     idle, sealing = report.idle, report.sealing
     share = idle.median if idle else NOTHING
     yield Verdict("idle tunnel, share of a core", share, 0.001, None, "%")
     cost = sealing.ratio.median if sealing else NOTHING
     later_ms = sealing.later_s * 1e3 if sealing else NOTHING
-    yield Verdict("CPU s/GB sealed to unsealed", cost, 1.03, None, "x")
-    yield Verdict("later ready when sealed", later_ms, 50.0, None, "ms")
+    yield Verdict("relay CPU s/GB, sealed to unsealed", cost, 1.03, None, "x")
+    yield Verdict("relay ready so much later when sealed", later_ms, 50.0, None, "ms")

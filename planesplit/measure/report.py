@@ -77,7 +77,8 @@ class Report:
             "windows": [asdict(figure) | {"share": figure.share} for figure in self.windows],
             "stalled": self.stalled and self.stalled.as_json(),
             "memory": self.memory
-            and asdict(self.memory) | {"stream_bytes": self.memory.stream_bytes},
+            and asdict(self.memory)
+            | {"stream_bytes": self.memory.stream_bytes, "kept_bytes": self.memory.kept_bytes},
             "idle_share": self.idle,
             "sealing": self.sealing and asdict(self.sealing) | {"later_s": self.sealing.later_s},
             "queries": self.queries and self.queries.as_json(),

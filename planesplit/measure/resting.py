@@ -40,6 +40,11 @@ class Memory:
         """What one more idle stream costs."""
         return (self.many_bytes - self.few_bytes) / self.streams
 
+    @property
+    def kept_bytes(self) -> int:
+        """What has not returned when all had hung up."""
+        return self.after_bytes - self.base_bytes
+
 
 async def measure_memory(progress: Progress, streams: int = MORE_STREAMS) -> Memory:
     """Open streams over our relay and let them rest.

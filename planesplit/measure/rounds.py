@@ -51,6 +51,15 @@ class Throughput:
         """CPU cost relative to the floor's, None without a floor."""
         return Spread.of(self.ratios) if self.ratios else None
 
+    @property
+    def busy(self) -> tuple[float, float, float]:
+        """Shares of a core that relay, source and viewers took: who holds up the others."""
+        return (
+            self.spread(lambda s: s.relay_cpu_s / s.elapsed_s).median,
+            self.spread(lambda s: s.source_cpu_s / s.elapsed_s).median,
+            self.spread(lambda s: s.sink_cpu_s / s.elapsed_s).median,
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return every figure with its spread."""
         return {
@@ -62,6 +71,7 @@ class Throughput:
             "ratio_to_floor": self.ratio,
             "mb_per_s": self.spread(lambda s: s.mb_per_s),
             "rss_mb": self.spread(lambda s: s.rss_bytes / 1e6),
+            "busy": dict(zip(("relay", "source", "viewers"), self.busy, strict=True)),
             "source_cpu_s_per_gb": self.spread(lambda s: s.source_cpu_s / s.payload_bytes * 1e9),
             "sink_cpu_s_per_gb": self.spread(lambda s: s.sink_cpu_s / s.payload_bytes * 1e9),
         }

@@ -66,7 +66,8 @@ def around(spread: Spread, digits: int) -> str:
 
 def throughput_table(name: str, figures: Sequence[Throughput]) -> Table:
     """Show bulk transfers."""
-    head = (name, "streams", "CPU s/GB", "x floor", "MB/s", "RSS MB")
+    head = [name, "streams", "CPU s/GB", "x floor", "MB/s", "relay busy", "source", "viewers"]
+    head += ["RSS MB"]
     rows = [
         (
             figure.subject,
@@ -74,11 +75,13 @@ def throughput_table(name: str, figures: Sequence[Throughput]) -> Table:
             around(figure.spread(lambda s: s.cpu_s_per_gb), 2),
             around(figure.ratio, 2) if figure.ratio else "-",
             around(figure.spread(lambda s: s.mb_per_s), 0),
+            *(f"{share:.0%}" for share in figure.busy),
             f"{figure.spread(lambda s: s.rss_bytes / MB).median:.0f}",
         )
         for figure in figures
     ]
-    return Table(name, head, rows)
+    notes = ["busy: share of a core that relay, source and viewers took; all three share the cores"]
+    return Table(name, head, rows, notes)
 
 
 def _ms(times: Percentiles) -> tuple[str, str, str]:
