@@ -109,6 +109,18 @@ def _sealed() -> Iterator[Check]:
     yield Check("seal", level == "full" and not through, detail, SEAL_USE["seal"])
     memory = f"{readable / 1e6:.0f} MB read" if readable else "nothing could be read"
     yield Check("memory", readable > 0, memory, SEAL_USE["memory"])
+    yield _fanotify()
+
+
+def _fanotify() -> Check:
+    from planesplit.proof.fanotify import Fanotify
+
+    use = "tells 'prove' who writes to which file"
+    try:
+        Fanotify([Path("/")]).close()
+    except OSError as error:
+        return Check("fanotify", False, f"{error.strerror or error} (only root may)", use)
+    return Check("fanotify", True, "works", use)
 
 
 def _sealed_child() -> tuple[dict[str, Any], int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from planesplit.commands.residency import in_units
 from planesplit.proof.options import AS_CLAIMED, NOT_DRIVEN, Proof, RowProof
-from planesplit.proof.report.text import verdict
+from planesplit.proof.report.text import misplaced, verdict
 
 STYLE = """
 :root { color-scheme: light; --ink: #1a1d21; --soft: #5b6470; --line: #d9dde3; --paper: #fff;
@@ -63,7 +63,11 @@ def as_page(proof: Proof) -> str:
             _section("Deviations", _list(_deviation_texts(proof))) if not proof.clean else "",
             _section("The white paper's table", _rows(proof.rows)),
             "<p class=sub>Bytes of bodies by each hop's own counters; direct: between a client or "
-            "a pod and the customer's listeners, past relay and control plane.</p>",
+            "a pod and the customer's listeners, past relay and control plane. "
+            "Bodies of requests that were refused on purpose count too.</p>",
+            "<p class=sub>What is stored by claim (A1 to A3, A11, A12) is metadata: names may also "
+            "stand in journals, object keys and memory. Payload may be where it must be, and "
+            "nowhere else.</p>",
             _section("Where was looked", _detectors(proof)),
             _section("What was not looked at", _list(proof.unseen)) if proof.unseen else "",
             _section("What no search sees", _list(proof.blind_spots)),
@@ -102,10 +106,11 @@ def _class(row: RowProof) -> str:
 def _detectors(proof: Proof) -> str:
     rows = (
         f"<td><b>{_text(d.name)}</b></td><td>{_text(d.looked_at)}</td>"
-        f"<td class=number>{len(d.finds)}</td><td>{_text(d.blind_to)}</td>"
+        f"<td class=number>{len(d.finds)}</td><td class=number>{misplaced(d)}</td>"
+        f"<td>{_text(d.blind_to)}</td>"
         for d in proof.detectors
     )
-    return _table(("detector", "looked at", "finds", "blind to"), rows)
+    return _table(("detector", "looked at", "found", "of it misplaced", "blind to"), rows)
 
 
 def _facts(proof: Proof) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from planesplit.commands.output import as_table
 from planesplit.commands.residency import in_units
-from planesplit.proof.options import NOT_DRIVEN, Proof, RowProof
+from planesplit.proof import claims
+from planesplit.proof.options import NOT_DRIVEN, DetectorProof, Proof, RowProof
 
 COLUMNS = ("row", "data", "claim", "relay", "control plane", "direct", "found in", "verdict")
 MAX_DEVIATIONS = 40
@@ -72,12 +73,23 @@ def _deviations(proof: Proof) -> Iterator[str]:
     yield "\n"
 
 
+def misplaced(detector: DetectorProof) -> int:
+    """Return how much of what a detector found is where it may not be."""
+    return sum(not claims.allowed(find.row, find.kind, find.store) for find in detector.finds)
+
+
 def _detectors(proof: Proof) -> Iterator[str]:
     rows = [
-        {"looked with": d.name, "looked at": d.looked_at, "blind to": d.blind_to}
+        {
+            "looked with": d.name,
+            "looked at": d.looked_at,
+            "found": str(len(d.finds)),
+            "misplaced": str(misplaced(d)),
+            "blind to": d.blind_to,
+        }
         for d in proof.detectors
     ]
-    yield as_table(rows, ("looked with", "looked at", "blind to"))
+    yield as_table(rows, ("looked with", "looked at", "found", "misplaced", "blind to"))
     yield "\n"
 
 

@@ -11,6 +11,7 @@ from planesplit.proof.sabotage.tries import Tries
 RELAY, CONTROL, AGENT = "relay", "control_stub", "compute_agent"
 MODULES = ("files", "encoded", "system", "network", "output", "answers", "planes", "proxy", "blind")
 LOGS = frozenset({"A8"})
+PACKAGE = "planesplit.proof.sabotage.leaks"
 
 Install = Callable[[Tries], None]
 
@@ -70,9 +71,12 @@ def leak(
 
 def all_leaks() -> dict[str, Leak]:
     """Return every leak by its name, in the order of the catalogue."""
-    for module in MODULES:
-        importlib.import_module(f"planesplit.proof.sabotage.leaks.{module}")
-    return LEAKS
+    modules = [importlib.import_module(f"{PACKAGE}.{module}").__name__ for module in MODULES]
+
+    def place(leak: Leak) -> int:
+        return min(modules.index(install.__module__) for install in leak.parts.values())
+
+    return {leak.name: leak for leak in sorted(LEAKS.values(), key=place)}
 
 
 def find_leak(name: str) -> Leak:

@@ -21,11 +21,12 @@ def table(matrix: Matrix) -> str:
 def catalogue(leaks: Sequence[Leak]) -> str:
     """Return what can be planted, a line each."""
     width = max(len(leak.name) for leak in leaks)
-    return "\n".join(
+    told = (
         f"{leak.name:{width}}  {'+'.join(leak.planes):24}  {','.join(sorted(leak.rows)):6}"
-        f"  {leak.text}"
+        f"  {leak.text}{' (a documented blind spot)' if leak.blind else ''}"
         for leak in leaks
     )
+    return "\n".join((f"{'leak':{width}}  {'planted in':24}  {'rows':6}  what it does", *told))
 
 
 def _row(matrix: Matrix, name: str, width: int) -> str:
