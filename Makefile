@@ -6,12 +6,14 @@ FLYTE := .venv-flyte
 READY := $(VENV)/.ready
 FLYTE_READY := $(FLYTE)/.ready
 AUTOBAHN := .venv-autobahn
+ATHERIS := 3.0.0
+MINUTES ?= 5
 AUTOBAHN_TRIED := $(VENV)/.autobahn
 export PLANESPLIT_FLYTE ?= $(CURDIR)/$(FLYTE)/bin/flyte
 export PLANESPLIT_AUTOBAHN ?= $(CURDIR)/$(AUTOBAHN)
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/$(VENV)/hypothesis
 
-.PHONY: help demo test unit integration check lint types contracts coverage perf perf-document perf-smoke proto settings lock clean
+.PHONY: help demo test unit integration fuzz check lint types contracts coverage perf perf-document perf-smoke proto settings lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -e 's/:.*## /\t/' | expand -t 14
@@ -55,6 +57,10 @@ coverage: $(READY)  ## branch coverage; the tunnel's core must be at 100 %
 	@$(BIN)/python -m pytest -q -n auto -m "not integration" --cov --cov-branch --cov-report=
 	@$(BIN)/python -m coverage report --skip-covered
 	@$(BIN)/python tests/tunnel/core_coverage.py
+
+fuzz: $(READY)  ## search for MINUTES=5 for bytes that a parser mishandles; by coverage where atheris installs
+	@$(BIN)/pip install --quiet --disable-pip-version-check atheris==$(ATHERIS) 2>/dev/null || echo "no atheris here: by chance"
+	@$(BIN)/python tests/fuzz $(MINUTES)
 
 perf: $(READY)  ## the relay beside its floor and peers, interleaved in one run
 	@$(BIN)/python -m perf

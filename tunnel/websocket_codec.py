@@ -178,7 +178,8 @@ class Decoder:
     def _other(self, data: memoryview, start: int, first: int, end: int) -> tuple[Read, int]:
         """A frame for the library: its bytes go there as they come, no byte of the next one."""
         if first not in OTHER_FRAMES and first != WHOLE_BINARY:
-            return Read.OTHER, len(data)
+            self._left = sys.maxsize  # the library fails when the frame is whole, not before
+            return self._rest(data, start)
         if end < start:
             return Read.MORE, start
         self._left = end - start

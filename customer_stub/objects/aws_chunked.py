@@ -88,7 +88,8 @@ class AwsChunked:
 
     def _line(self) -> bytes | None:
         end = self._pending.find(b"\r\n")
-        if end > MAX_LINE_BYTES or (end < 0 and len(self._pending) > MAX_LINE_BYTES):
+        whole_bytes = end if end >= 0 else len(self._pending) - self._pending.endswith(b"\r")
+        if whole_bytes > MAX_LINE_BYTES:
             raise _malformed()
         if end < 0:
             return None

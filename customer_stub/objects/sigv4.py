@@ -28,7 +28,7 @@ _QUERY = {
     for name in ("Algorithm", "Credential", "Date", "Expires", "SignedHeaders", "Signature")
 }
 _CREDENTIAL = re.compile(
-    r"([A-Za-z0-9_-]{3,128})/([0-9]{8})/([a-z0-9-]{1,64})/([a-z0-9]{1,32})/(.*)"
+    r"([A-Za-z0-9_-]{3,128})/([0-9]{8})/([a-z0-9-]{1,64})/([a-z0-9]{1,32})/([ -~]*)"
 )
 _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
