@@ -31,7 +31,6 @@ STRICTER = {
     "h2c upgrade": HOST + b"Upgrade: h2c\r\nConnection: upgrade\r\n\r\n",
     "h2c settings": HOST + b"HTTP2-Settings: AAMAAABk\r\n\r\n",
     "two tokens": HOST + b"Authorization: a\r\nAuthorization: b\r\n\r\n",
-    "empty line first": b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
 }
 
 
