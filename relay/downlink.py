@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import trio
 
@@ -86,7 +85,7 @@ class Downlink:
         try:
             if not self._rests:
                 await self._first_sign(stream)
-                stream.tap(partial(self._pass_on_now, stream))
+                stream.tap(self._pass_on_now)
                 await stream.ready()
             while (outcome := await self._pass_on(stream)) is None:
                 if self._rests_now():

@@ -61,7 +61,7 @@ class Http1:
     def __init__(
         self, stream: trio.abc.Stream, settings: RelaySettings, common: Headers = ()
     ) -> None:
-        deepen(stream)
+        deepen(stream, settings.batch_bytes)
         self._stream, self._settings = stream, settings
         self._common = common
         self._buffer = ReadAhead()
@@ -351,12 +351,12 @@ class Http1:
 
     def _send_now(self, pieces: list[Buffer]) -> bool:
         sent = send_now(self._stream, pieces)
-        self._unsent = skip(pieces, sent) or ()
-        if self._unsent:
-            self.torn = sent > 0
-            return False
-        self._sent()
-        return True
+        if sent == sum(map(len, pieces)):
+            self._sent()
+            return True
+        self._unsent = skip(pieces, sent)
+        self.torn = sent > 0
+        return False
 
     def _sent(self) -> None:
         self.torn = False

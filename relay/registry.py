@@ -37,7 +37,7 @@ class TunnelStream(Protocol):
         """Return all that has arrived."""
         ...
 
-    def tap(self, tap: Callable[[], bool] | None) -> None:
+    def tap(self, tap: Callable[[TunnelStream], bool] | None) -> None:
         """Have what arrives consumed at once, by `tap`."""
         ...
 

@@ -71,10 +71,10 @@ class RelaySettings:
         why="bytes between two MARKs; the tunnel's smallest window must hold a whole unit",
     )
     batch_bytes: int = setting(
-        524_288,
+        1_048_576,
         low=65_536,
         high=4_194_304,
-        why="bytes joined into one send: larger ones no longer pay, and the copy is bounded",
+        why="bytes in one send, and unsent in the kernel: a read's worth for one viewer",
     )
     hold_s: float = setting(
         30.0, low=0.1, high=600.0, why="how long a tail waits for its agent, from detection"

@@ -13,7 +13,6 @@ from tunnel.payload import Buffer
 from tunnel.wipe import wipe
 
 MAX_BUFFERS = 512  # writev takes 1,024 (IOV_MAX); beyond this, small buffers join faster
-UNSENT_BYTES = 524_288  # one batch that waits in the kernel while the next one is made
 
 
 class SendsNow(trio.abc.SendStream):
@@ -32,8 +31,8 @@ class SendsNow(trio.abc.SendStream):
         """Send it all."""
 
 
-def deepen(stream: trio.abc.Stream) -> None:
-    """Let the kernel take a batch at once, if a socket carries the stream.
+def deepen(stream: trio.abc.Stream, unsent_bytes: int) -> None:
+    """Let the kernel hold so much unsent, if a socket carries the stream.
 
     trio sets TCP_NOTSENT_LOWAT to 16 KiB, so that nearly every batch goes in pieces, each with a
     task to wake: a sixth of the relay's CPU and a fifth of the agent's (measured).
@@ -41,7 +40,7 @@ def deepen(stream: trio.abc.Stream) -> None:
     socket = getattr(stream, "socket", None)
     if socket is not None and hasattr(trio.socket, "TCP_NOTSENT_LOWAT"):
         with suppress(OSError):  # a Unix socket has no such option
-            socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+            socket.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, unsent_bytes)
 
 
 def send_now(stream: trio.abc.SendStream, buffers: Sequence[Buffer]) -> int:

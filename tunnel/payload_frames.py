@@ -12,6 +12,7 @@ from tunnel.events import Data, Events, Mark
 from tunnel.frames import HEADER_BYTES, MAX_CURSOR_BYTES, FrameType
 from tunnel.stream_state import Half
 from tunnel.stream_table import StreamTable
+from tunnel.windows import ReceiveWindow
 
 WORDS = struct.Struct("!II")  # type, flags and reserved bits at a time; stream
 DATA_WORD, MARK_WORD = FrameType.DATA << 24, FrameType.MARK << 24  # without a flag
@@ -32,23 +33,45 @@ def payload_events(
     Returns:
         Where the first frame is that is none of these; nothing of it is booked.
     """
-    unpack, known, record = WORDS.unpack_from, 0, None
-    longest = limit_bytes - HEADER_BYTES
+    while at < len(frames) and len(frames[at]) >= HEADER_BYTES:
+        stream_id = WORDS.unpack_from(frames[at])[1]
+        record = streams.get(stream_id)
+        if record is None or record.receiving is not Half.BODY:
+            break
+        upto = _one_streams(frames, at, stream_id, record.receive, limit_bytes, events)
+        if upto == at:
+            break
+        at = upto
+    return at
+
+
+def _one_streams(
+    frames: list[memoryview],
+    at: int,
+    stream_id: int,
+    window: ReceiveWindow,
+    limit_bytes: int,
+    events: Events,
+) -> int:
+    """The same for frames of one stream, which mostly come several at a time."""
+    unpack, room, booked = WORDS.unpack_from, window.outstanding, 0
     for index in range(at, len(frames)):
         data = frames[index]
         size = len(data) - HEADER_BYTES
-        if not 0 <= size <= longest:
-            return index
-        word, stream_id = unpack(data)
-        if stream_id != known:  # mostly the stream of the frame before
-            known, record = stream_id, streams.get(stream_id)
-        if record is None or record.receiving is not Half.BODY:
-            return index
-        if word == DATA_WORD and 0 < size <= record.receive.outstanding:
-            record.receive.received(size)
+        if not 0 <= size <= limit_bytes - HEADER_BYTES:
+            break
+        word, its_stream = unpack(data)
+        if its_stream != stream_id:
+            break
+        if word == DATA_WORD and 0 < size <= room - booked:
+            booked += size
             events.append((stream_id, Data(data[HEADER_BYTES:])))
         elif word == MARK_WORD and size <= MAX_CURSOR_BYTES:
             events.append((stream_id, Mark(bytes(data[HEADER_BYTES:]))))
         else:
-            return index
-    return len(frames)
+            break
+    else:
+        index = len(frames)
+    if booked:
+        window.received(booked)
+    return index

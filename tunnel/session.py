@@ -287,16 +287,21 @@ class Session:
 
     def _dispatch(self, events: Events) -> None:
         touched: dict[int, Stream] = {}
+        known = 0
+        stream: Stream | None = None
         for stream_id, event in events:
-            if (stream := self._streams.get(stream_id)) is not None:
+            if stream_id != known or stream is None:  # mostly the stream of the event before
+                known, stream = stream_id, self._streams.get(stream_id)
+                if stream is not None:
+                    touched[stream_id] = stream
+            if stream is not None:
                 stream.deliver(event)
-                touched[stream_id] = stream
             elif stream_id == 0:
                 self._on_tunnel_event(event)
             elif isinstance(event, Opened):
                 self._on_opened(stream_id, event)
-        for stream in touched.values():
-            stream.arrived()
+        for each in touched.values():
+            each.arrived()
 
     def _on_tunnel_event(self, event: object) -> None:
         match event:

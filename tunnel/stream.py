@@ -53,7 +53,7 @@ class Stream:
         self._views = Held() if session.wipes else None
         self._inbox: list[Event] = []
         self._receiver: trio.lowlevel.Task | None = None  # waits in `ready`
-        self._tap: Callable[[], bool] | None = None
+        self._tap: Callable[[Stream], bool] | None = None
         self._tap_left_some = False
         self._room: trio.Event | None = None  # somebody waits for it: most never have to
 
@@ -78,14 +78,15 @@ class Stream:
         inbox, self._inbox = self._inbox, []
         return inbox
 
-    def tap(self, tap: Callable[[], bool] | None) -> None:
+    def tap(self, tap: Callable[[Stream], bool] | None) -> None:
         """Have what arrives consumed at once, in the task that reads the tunnel.
 
         A task that is woken for every read costs as much as the bytes it forwards (measured).
 
         Args:
-            tap: called after each read that brought something; takes what it can without waiting,
-                never raises, and returns whether it is done with that. If not, `ready` returns.
+            tap: called with the stream after each read that brought something; takes what it can
+                without waiting, never raises, and returns whether it is done with that. If not,
+                `ready` returns.
         """
         self._tap = tap
 
@@ -230,7 +231,7 @@ class Stream:
     def arrived(self) -> None:
         """All events of a read are delivered: have them consumed."""
         if self._tap is not None:
-            if self._tap():
+            if self._tap(self):
                 return
             self._tap_left_some = True
         self._wake_receiver()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from trio.testing import memory_stream_pair
 from wires import socket_pair
 
-from tunnel.gather import MAX_BUFFERS, UNSENT_BYTES, deepen, send_now, send_rest, skip
+from tunnel.gather import MAX_BUFFERS, deepen, send_now, send_rest, skip
 
 
 async def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
@@ -55,11 +55,11 @@ async def test_a_socket_with_room_takes_all_at_once() -> None:
 async def test_a_kernel_may_hold_a_batch_unsent() -> None:
     near, far = await socket_pair()
     async with near, far:
-        deepen(near)
+        deepen(near, 100_000)
         unsent = near.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
-        assert unsent == UNSENT_BYTES
+        assert unsent == 100_000
     for stream in (*await pair(), *memory_stream_pair()):
-        deepen(stream)  # neither has such a thing
+        deepen(stream, 100_000)  # neither has such a thing
         await stream.aclose()
 
 

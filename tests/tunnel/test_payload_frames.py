@@ -76,3 +76,12 @@ def test_each_frame_is_booked_on_its_own_stream() -> None:
     events = take(streams, *(frame(FrameType.DATA, stream, b"x" * stream) for stream in ids))
     assert [stream for stream, _ in events] == list(ids)
     assert [streams.get(stream).receive.queued for stream in (1, other.id)] == [2, 2 * other.id]  # type: ignore[union-attr]
+
+
+def test_credit_is_used_up_by_frames_of_the_same_read() -> None:
+    streams = table()
+    data = frame(FrameType.DATA, 1, b"x" * (CREDIT - 40))
+    assert len(take(streams, data, frame(FrameType.MARK, 1), data)) == 2
+    record = streams.get(1)
+    assert record is not None
+    assert (record.receive.outstanding, record.receive.queued) == (40, CREDIT - 40)
