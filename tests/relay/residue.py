@@ -120,7 +120,8 @@ class Bench:
         """Open the agent's tunnel, again if there was one."""
         self.wire = await self.connect("agent_port", "agent-acme-c1")
         transport = await connect_websocket(self.wire, host="localhost")
-        token = Payload(agent_token(**times(), **bound(self._pki)).encode())
+        claims = bound(self._pki) if self._pki else {}
+        token = Payload(agent_token(**times(), **claims).encode())
         hello = Hello("acme", "c1", "agent-1", epoch=time.time_ns())
         self.session = Session(transport, hello=hello, settings=TunnelSettings(), token=token)
         await self._nursery.start(self.session.serve, self._handle)
