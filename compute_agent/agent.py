@@ -1,11 +1,11 @@
-"""The agent: keeps one tunnel to the relay, serves what comes through it, reports what happens."""
+"""The agent: serves what comes through its tunnel, and reports what happens."""
 
 from __future__ import annotations
 
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,6 @@ import trio
 from compute_agent.access import Access, Gate
 from compute_agent.accounts import Accounts
 from compute_agent.capabilities import Capabilities
-from compute_agent.dial import DialFailed
 from compute_agent.events.feeds import Feeds
 from compute_agent.health import Health
 from compute_agent.informer import keep_store
@@ -25,29 +24,24 @@ from compute_agent.logs.watcher import Watcher
 from compute_agent.objects.objects import Objects
 from compute_agent.pods import Cluster, PodStore
 from compute_agent.reachable import checks
-from compute_agent.reconnect import REFUSALS, Backoff
 from compute_agent.reports import Reporter
 from compute_agent.samples import Samples
 from compute_agent.services import Parts, services
 from compute_agent.settings import AgentSettings
 from compute_agent.tell import Teller
 from compute_agent.trust import Trust
+from compute_agent.tunnels import Dial, Surroundings, TunnelKeeper
 from compute_agent.usage import UsageCounter
 from tunnel.capabilities import CAPABILITIES, TAIL_LOGS
-from tunnel.errors import Code, TunnelError
-from tunnel.hello import Hello
+from tunnel.errors import Code
 from tunnel.journal import Journal
-from tunnel.payload import Payload
 from tunnel.row_counts import RowCounts
 from tunnel.session import Session
 from tunnel.stream import Stream
-from tunnel.token import TokenSource, TokenUnreadable
-from tunnel.transport import Transport
+from tunnel.token import TokenSource
 
 INDEX_FILE = "log-offsets.json"
 SERVER_ID_BYTES = 8  # 64 random bits tell two starts apart
-
-Dial = Callable[[], Awaitable[Transport]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +80,6 @@ class Chance:
     fine_timer: bool = False
 
 
-@dataclass(eq=False, slots=True)
-class _Tunnel:
-    """One dial and what came of it; `token` is what it presented last."""
-
-    session: Session | None = None
-    opened: bool = False
-    token: bytes = b""
-    code: Code = Code.NO_ERROR
-    over: trio.Event = field(default_factory=trio.Event)  # it ended, or takes no new streams
-    ended: trio.Event = field(default_factory=trio.Event)
-
-
 class Agent:
     """One agent of one cluster.
 
@@ -118,7 +100,7 @@ class Agent:
         journal: Journal,
         chance: Chance | None = None,
     ) -> None:
-        self._settings, self._dial, self._sources = settings, dial, sources
+        self._settings, self._sources = settings, sources
         self._journal, self._chance = journal, chance or Chance(fine_timer=True)
         now_s = self._chance.now_s
         self.store = PodStore(settings.kubernetes.max_pods)
@@ -144,9 +126,14 @@ class Agent:
         self.data_url = ""  # of the customer's data endpoint, as viewers reach it
         self._calls = 0
         self._call_ended = trio.Event()
-        self._stopping = trio.Event()
-        self._token_changed = trio.Event()
-        self._tunnel = _Tunnel()
+        chance, token = self._chance, sources.token
+        self._tunnels = TunnelKeeper(
+            settings,
+            Surroundings(dial, token, chance.now_s, chance.random, chance.server_id, journal),
+            answer=self._answer,
+            report=self._report,
+            calls_over=self._calls_over,
+        )
 
     def _make_access(self) -> Access:
         settings, now_s = self._settings, self._chance.now_s
@@ -230,83 +217,20 @@ class Agent:
                 nursery.start_soon(self._sources.objects.copies.run)
             if self._feeds is not None:
                 nursery.start_soon(self._feeds.run)
-            nursery.start_soon(self._watch_token)
             nursery.start_soon(self._health.watch)
-            code = await self._keep_tunnel(nursery)
+            code = await self._tunnels.run()
             nursery.cancel_scope.cancel()
         return code
 
     def stop(self) -> None:
         """Finish: calls under way get `drain_s`, tails resume elsewhere; then `run` returns."""
-        self._stopping.set()
+        self._tunnels.stop()
 
-    async def _keep_tunnel(self, nursery: trio.Nursery) -> Code:
-        backoff = Backoff(
-            self._settings.backoff, random=self._chance.random, now_s=trio.current_time
-        )
-        while True:
-            self._tunnel = tunnel = _Tunnel()
-            nursery.start_soon(self._run_tunnel, tunnel, backoff)
-            await _first(self._stopping.wait, tunnel.over.wait)
-            if self._stopping.is_set():
-                await self._drain(tunnel)
-                return Code.NO_ERROR
-            if tunnel.code is Code.REPLACED:
-                self._journal.event("replaced", slot=self._settings.slot)
-                return Code.REPLACED
-            await self._pause(tunnel, backoff)
-
-    async def _pause(self, tunnel: _Tunnel, backoff: Backoff) -> None:
-        if tunnel.opened:
-            backoff.lost()
-        wakers = [self._stopping.wait]
-        if tunnel.code in REFUSALS:
-            wakers.append(self._token_changed.wait)
-        with trio.move_on_after(backoff.delay_s(tunnel.code)):
-            await _first(*wakers)
-
-    async def _run_tunnel(self, tunnel: _Tunnel, backoff: Backoff) -> None:
-        try:
-            token = self._sources.token.current()
-            tunnel.token, self._token_changed = token.reveal(), trio.Event()
-            tunnel.session = session = self._session(await self._dial(), token)
-        except (TunnelError, TokenUnreadable) as error:
-            tunnel.code = error.code if isinstance(error, TunnelError) else Code.AUTH_REFUSED
-            step = error.step if isinstance(error, DialFailed) else type(error).__name__
-            self._journal.event("dial_failed", code=tunnel.code.name, step=step)
-        else:
-            async with trio.open_nursery() as nursery:
-                opened = _Opened(self, tunnel, backoff, nursery)
-                closed = await session.serve(self._answer, task_status=opened)
-                nursery.cancel_scope.cancel()
-            name = "tunnel_lost" if tunnel.opened else "tunnel_failed"
-            self._journal.event(name, code=closed.code.name, by_peer=closed.by_peer)
-            tunnel.code = closed.code
-        tunnel.ended.set()
-        tunnel.over.set()
-
-    def _session(self, transport: Transport, token: Payload) -> Session:
-        settings = self._settings
-        hello = Hello(
-            org=settings.org,
-            cluster=settings.cluster,
-            server_id=self._chance.server_id,
-            slot=settings.slot,
-            epoch=int(self._chance.now_s() * 1000),
-        )
-        return Session(transport, hello=hello, settings=settings.tunnel, token=token)
-
-    async def while_open(self, session: Session, tunnel: _Tunnel) -> None:
-        """Report over an open tunnel, and notice when it starts to drain."""
-        self._journal.event("tunnel_open", relay=session.peer.server_id)
+    async def _report(self, session: Session) -> None:
+        """Report over an open tunnel."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._reporter.run, session)
             nursery.start_soon(self._health.run, session)
-            await session.goaway_received.wait()
-            nursery.cancel_scope.cancel()
-        self._journal.event("tunnel_draining", code=session.goaway_code.name)
-        if session.goaway_code is Code.DRAINING:
-            tunnel.over.set()
 
     async def _answer(self, stream: Stream) -> None:
         capability = CAPABILITIES.get(stream.request.path)
@@ -318,37 +242,11 @@ class Agent:
             self._calls -= not resumable
             self._call_ended.set()
 
-    async def _drain(self, tunnel: _Tunnel) -> None:
-        """Take no new calls, let those under way finish; tails are resumed by the relay."""
-        session = tunnel.session
-        if session is None:
-            return
-        session.goaway(Code.DRAINING)
-        with trio.move_on_after(self._settings.drain_s):
-            while self._calls:
-                self._call_ended = trio.Event()
-                await self._call_ended.wait()
-        session.close(Code.DRAINING)
-        await tunnel.ended.wait()
-
-    async def _watch_token(self) -> None:
-        """Present a rotated token in-band, or let a refused dial try again with it."""
-        while True:
-            await trio.sleep(self._settings.token_poll_s)
-            token, tunnel = self._current_token(), self._tunnel
-            if token is None or token.view == tunnel.token:
-                continue
-            self._token_changed.set()
-            if tunnel.opened and tunnel.session is not None and not tunnel.ended.is_set():
-                self._journal.event("token_rotated")
-                tunnel.session.reauthenticate(token)
-                tunnel.token = token.reveal()
-
-    def _current_token(self) -> Payload | None:
-        try:
-            return self._sources.token.current()
-        except TokenUnreadable:
-            return None  # being replaced; the next dial says so if it stays away
+    async def _calls_over(self) -> None:
+        """Wait until no call is under way; tails are not waited for, the relay resumes them."""
+        while self._calls:
+            self._call_ended = trio.Event()
+            await self._call_ended.wait()
 
     async def _keep_index(self) -> None:
         """Number log files while they come and go, so that offsets survive rotation."""
@@ -366,31 +264,3 @@ def _feeds(settings: AgentSettings, sources: Sources, store: PodStore) -> Feeds 
     if sources.accounts is None:
         return None
     return Feeds(sources.accounts.proxy, store, settings.events, settings.kubernetes.retry_s)
-
-
-class _Opened(trio.TaskStatus[Session]):
-    """The session's task status: `started` is the moment a tunnel is up."""
-
-    def __init__(
-        self, agent: Agent, tunnel: _Tunnel, backoff: Backoff, nursery: trio.Nursery
-    ) -> None:
-        self._agent, self._tunnel, self._backoff, self._nursery = agent, tunnel, backoff, nursery
-
-    def started(self, value: Session | None = None) -> None:
-        """Called by the session, once."""
-        assert value is not None
-        self._tunnel.opened = True
-        self._backoff.opened()
-        self._nursery.start_soon(self._agent.while_open, value, self._tunnel)
-
-
-async def _first(*waits: Callable[[], Awaitable[object]]) -> None:
-    """Return when the first of several waits does."""
-    async with trio.open_nursery() as nursery:
-
-        async def wait(one: Callable[[], Awaitable[object]]) -> None:
-            await one()
-            nursery.cancel_scope.cancel()
-
-        for one in waits:
-            nursery.start_soon(wait, one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import ssl
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 import trio
 
-from control_stub.app import control_plane, read_secrets
+from control_stub.app import ControlPlane, control_plane, read_secrets
 from control_stub.settings import ControlSettings, load_settings
 from tunnel import process
 from tunnel.handover import hand_over_memory
@@ -65,11 +66,20 @@ async def _serve(
         stopping = trio.Event()
         async with trio.open_nursery() as nursery:
             await nursery.start(server.serve, listener, stopping)
+            await nursery.start(_rotate_at_hangup, plane)
             nursery.start_soon(_announce, port)  # runs when the signals are already watched
             await process.until_signalled()
             journal.event("stopping")
             stopping.set()
     return 0
+
+
+async def _rotate_at_hangup(plane: ControlPlane, *, task_status: trio.TaskStatus[None]) -> None:
+    """Make another signing key at every SIGHUP."""
+    with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+        task_status.started()
+        async for _ in hangups:
+            await plane.rotate_keys()
 
 
 async def _announce(port: int) -> None:

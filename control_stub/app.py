@@ -17,6 +17,7 @@ from control_stub.client_auth import hash_secret
 from control_stub.directory import Binding
 from control_stub.identity import DEMO_SUBJECT, Access
 from control_stub.issuer import Issuer
+from control_stub.keys import KeyRing
 from control_stub.notices import Notices
 from control_stub.policy import Policy
 from control_stub.public import public_app
@@ -42,15 +43,25 @@ class ControlPlane:
     """
 
     def __init__(
-        self, asgi: AsgiApp, store: Store, policy: Policy, link: RelayLink, issuer: Issuer
+        self,
+        asgi: AsgiApp,
+        store: Store,
+        policy: Policy,
+        link: RelayLink,
+        issuer: Issuer,
+        ring: KeyRing,
     ) -> None:
-        self.asgi, self.issuer = asgi, issuer
+        self.asgi, self.issuer, self._ring = asgi, issuer, ring
         self._store, self._policy, self._link = store, policy, link
 
     @property
     def ready(self) -> bool:
         """Whether the relay has our policy, so that agents and viewers are let in."""
         return self._link.ready
+
+    async def rotate_keys(self) -> None:
+        """Make another signing key and publish it; it signs after `key_publish_s`."""
+        await self._ring.rotate()
 
     async def revoke(self, subject: str, not_before_s: int) -> None:
         """Refuse a subject's tokens that were issued before, here and at the relay."""
@@ -89,10 +100,12 @@ async def control_plane(
     try:
         await _bootstrap(store, settings, secrets, int(clock() * 1e9))
         keys = await store.call(directory.signing_keys)
-        issuer = Issuer(url, keys, token_s=settings.limits.token_s, clock=clock)
+        jwks = [key.jwk for key in keys]
+        issuer = Issuer(url, jwks, token_s=settings.limits.token_s, clock=clock)
         notices = Notices()
         policy = Policy(store, notices, clock)
         await policy.reload()
+        ring = KeyRing(store, issuer, policy, settings.limits, journal, clock)
         demo_org = settings.demo_org if settings.insecure else ""
         access = Access(issuer, policy, clock, demo_org)
         desk = Desk(settings, store, access, notices, journal, clock, RowCounts())
@@ -103,10 +116,11 @@ async def control_plane(
             relay = RelayClient(desk, link, policy, issuer, Reports(desk), assigner, pusher)
             nursery.start_soon(relay.run)
             nursery.start_soon(pusher.run)
+            nursery.start_soon(ring.run)
             nursery.start_soon(assigner.run)
             try:
                 asgi = public_app(desk, issuer, policy, signer, lambda: link.ready)
-                yield ControlPlane(asgi, store, policy, link, issuer)
+                yield ControlPlane(asgi, store, policy, link, issuer, ring)
             except Exception as error:
                 failure = error
             nursery.cancel_scope.cancel()

@@ -31,6 +31,17 @@ class App(NamedTuple):
     hash: str
 
 
+class SigningKey(NamedTuple):
+    """A private key of the issuer (JWK), which is never printed."""
+
+    kid: str
+    jwk: str
+    created_ns: int
+
+    def __repr__(self) -> str:
+        return "<SigningKey>"
+
+
 class Project(NamedTuple):
     """A project and its org's domains."""
 
@@ -291,7 +302,12 @@ def put_signing_key(db: sqlite3.Connection, kid: str, jwk: str, now_ns: int) -> 
     db.execute("INSERT INTO signing_keys VALUES (?, ?, ?)", (kid, jwk, now_ns))
 
 
-def signing_keys(db: sqlite3.Connection) -> list[str]:
-    """Return the issuer's private keys (JWK), oldest first."""
-    rows = db.execute("SELECT jwk FROM signing_keys ORDER BY created_at, kid")
-    return [row["jwk"] for row in rows]
+def drop_signing_key(db: sqlite3.Connection, kid: str) -> None:
+    """Forget a private key of the issuer."""
+    db.execute("DELETE FROM signing_keys WHERE kid = ?", (kid,))
+
+
+def signing_keys(db: sqlite3.Connection) -> list[SigningKey]:
+    """Return the issuer's private keys, oldest first."""
+    rows = db.execute("SELECT kid, jwk, created_at FROM signing_keys ORDER BY created_at, kid")
+    return [SigningKey(*row) for row in rows]

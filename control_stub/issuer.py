@@ -46,7 +46,7 @@ class Issuer:
 
     Args:
         url: `iss` of every token; also where the endpoints are.
-        keys: private JWKs as JSON, oldest first; the newest signs. None to make one.
+        keys: private JWKs as JSON, at least one; the last one signs.
         token_s: life of a token, seconds.
         clock: seconds since the epoch.
     """
@@ -57,9 +57,24 @@ class Issuer:
         self.url = url
         self.token_s = token_s
         self._clock = clock
+        self._verifier = Verifier()
+        self._texts: list[str] = []
+        self._signing = -1
+        self.use(keys, -1)
+
+    def use(self, keys: list[str], signing: int) -> bool:
+        """Use other keys; returns whether they are others.
+
+        Args:
+            keys: private JWKs as JSON.
+            signing: index of the one that signs.
+        """
+        if (keys, signing % len(keys)) == (self._texts, self._signing):
+            return False
+        self._texts, self._signing = list(keys), signing % len(keys)
         self._keys = [jwk.OKPKey.import_key(json.loads(key)) for key in keys]
         self._public = import_keys(self.jwks())
-        self._verifier = Verifier()
+        return True
 
     @staticmethod
     def new_key() -> tuple[str, str]:
@@ -131,7 +146,7 @@ class Issuer:
 
     def _sign(self, kind: Kind, claims: Mapping[str, Any], life_s: int = 0) -> str:
         now = int(self._clock())
-        key = self._keys[-1]
+        key = self._keys[self._signing]
         body = {
             "iss": self.url,
             "aud": kind.audience,

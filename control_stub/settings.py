@@ -114,6 +114,18 @@ class Limits:
     token_s: int = setting(
         3600, low=1, high=86_400, why="life of a token; revocation does not wait for it"
     )
+    key_publish_s: float = setting(
+        60.0,
+        low=0.0,
+        high=86_400.0,
+        why="from a signing key's making until it signs; agents' operators look every 20 s",
+    )
+    key_overlap_s: float = setting(
+        90_000.0,
+        low=0.0,
+        high=2_592_000.0,
+        why="an old key verifies: a token's hour and the day for which a tail may resume",
+    )
     access_s: int = setting(
         3600,
         low=10,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import os
+import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -18,7 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-VALID_FOR = dt.timedelta(days=7)  # one split's life; nothing renews the files while it runs
+from planesplit.ready import write_atomically
+from tunnel.peer import thumbprint
+
+VALID_FOR = dt.timedelta(days=7)  # one split's life; `planesplit rotate certs` renews earlier
 CLOCK_SKEW = dt.timedelta(minutes=5)
 CONTROL_URI = "spiffe://planesplit/control"
 LOOPBACK_NAMES: tuple[x509.GeneralName, ...] = (
@@ -39,6 +43,25 @@ class Leaf:
 
     cert_file: Path
     key_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A new certificate and key for a leaf, not in place yet."""
+
+    leaf: Leaf
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+    @property
+    def thumbprint(self) -> str:
+        """Of the new certificate, see `tunnel.peer.thumbprint`."""
+        return thumbprint(ssl.PEM_cert_to_DER_cert(self.certificate.decode()))
+
+    def install(self) -> None:
+        """Replace the files, the key first: whoever reads in between finds no pair, and again."""
+        write_atomically(self.leaf.key_file, self.key.decode())
+        write_atomically(self.leaf.cert_file, self.certificate.decode())
 
 
 class Authority:
@@ -70,9 +93,7 @@ class Authority:
         Raises:
             ValueError: not an address.
         """
-        more = (x509.IPAddress(ipaddress.ip_address(address)) for address in addresses)
-        names = [*LOOPBACK_NAMES, *(name for name in more if name not in LOOPBACK_NAMES)]
-        return self._issue(name, names, ExtendedKeyUsageOID.SERVER_AUTH)
+        return self._issue(name, _server_names(addresses), ExtendedKeyUsageOID.SERVER_AUTH)
 
     def agent(self, org: str, cluster: str) -> Leaf:
         """Issue an agent's client certificate, stored as `agent-{org}-{cluster}.pem`."""
@@ -84,9 +105,26 @@ class Authority:
         uri = x509.UniformResourceIdentifier(CONTROL_URI)
         return self._issue("control-client", [uri], ExtendedKeyUsageOID.CLIENT_AUTH)
 
+    def renew_server(self, name: str, addresses: Sequence[str] = ()) -> Renewal:
+        """Make another certificate for a server that has one; see `server`."""
+        return self._renew(name, _server_names(addresses), ExtendedKeyUsageOID.SERVER_AUTH)
+
+    def renew_agent(self, org: str, cluster: str) -> Renewal:
+        """Make another certificate for an agent that has one; see `agent`."""
+        uri = x509.UniformResourceIdentifier(agent_uri(org, cluster))
+        return self._renew(f"agent-{org}-{cluster}", [uri], ExtendedKeyUsageOID.CLIENT_AUTH)
+
     def _issue(
         self, name: str, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier
     ) -> Leaf:
+        renewal = self._renew(name, names, usage)
+        _write(renewal.leaf.key_file, renewal.key)
+        _write(renewal.leaf.cert_file, renewal.certificate)
+        return renewal.leaf
+
+    def _renew(
+        self, name: str, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier
+    ) -> Renewal:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             self._builder(_name(name), key.public_key())
@@ -96,9 +134,7 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
         )
         leaf = Leaf(self._directory / f"{name}.pem", self._directory / f"{name}.key")
-        _write(leaf.key_file, _key_pem(key))
-        _write(leaf.cert_file, _pem(builder.sign(self._key, hashes.SHA256())))
-        return leaf
+        return Renewal(leaf, _pem(builder.sign(self._key, hashes.SHA256())), _key_pem(key))
 
     def _sign_authority(self) -> x509.Certificate:
         return (
@@ -125,6 +161,11 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
             .add_extension(authority, critical=False)
         )
+
+
+def _server_names(addresses: Sequence[str]) -> list[x509.GeneralName]:
+    more = (x509.IPAddress(ipaddress.ip_address(address)) for address in addresses)
+    return [*LOOPBACK_NAMES, *(name for name in more if name not in LOOPBACK_NAMES)]
 
 
 def _name(common_name: str) -> x509.Name:

@@ -157,6 +157,10 @@ class Relay:
         """Publish how this process is sealed: journal, liveness page, metrics."""
         self._core.sealed(seal)
 
+    def certificates_read(self, *, good: bool) -> None:
+        """Say that certificates were read again, or could not be."""
+        self._core.journal.event("certificates_reloaded" if good else "certificates_unreadable")
+
     def check_machine(self) -> None:
         """Say at start what makes this relay slower than it should be."""
         if not MASK_IN_C:

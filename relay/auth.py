@@ -46,12 +46,19 @@ class Caller:
 
 @dataclass(slots=True)
 class AgentIdentity:
-    """What a tunnel has proved: its cluster, and when its latest token was issued."""
+    """What a tunnel has proved: its cluster, and when its latest token was issued.
+
+    Args:
+        epoch: of this tunnel, as it says.
+        relieves: epoch of the slot's tunnel that drains beside it, 0 for none.
+    """
 
     org: str
     cluster: str
     slot: int
     issued_at: float
+    epoch: int = 0
+    relieves: int = 0
 
     @property
     def subject(self) -> str:
@@ -116,7 +123,9 @@ class Authenticator:
         Raises:
             TokenRefused: with the counter; `refusal` turns it into what the agent is told.
         """
-        identity = AgentIdentity(hello.org, hello.cluster, hello.slot, now)
+        identity = AgentIdentity(
+            hello.org, hello.cluster, hello.slot, now, hello.epoch, hello.relieves
+        )
         if (identity.org, identity.cluster) not in policy.clusters:
             raise TokenRefused(Reason.UNKNOWN_CLUSTER)
         if identity.slot >= self._settings.max_slots:

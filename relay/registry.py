@@ -122,12 +122,16 @@ class Registry:
         self._max_slots = max_slots
         self._clock, self._metrics = clock, metrics
         self._slots: dict[Key, Tunnel] = {}
+        self._relieved: dict[Key, Tunnel] = {}  # those that drain beside their successors
         self._arrivals: dict[tuple[str, str], trio.Event] = {}
         self._changed = trio.Event()
         self.version = int(clock() * 1_000)  # never one of an earlier life, which a poller may hold
 
     def admit(self, identity: AgentIdentity, session: TunnelSession) -> Tunnel:
-        """Take an authenticated tunnel; an older one of the same slot is told REPLACED and ends."""
+        """Take an authenticated tunnel; an older one of the same slot is told REPLACED and ends.
+
+        One that it relieves may drain instead, one at a time.
+        """
         key = (identity.org, identity.cluster, identity.slot)
         older = self._slots.get(key)
         tunnel = Tunnel(identity, session, self._clock())
@@ -137,12 +141,25 @@ class Registry:
         self._arrivals.pop(key[:2], trio.Event()).set()
         if older is not None and older.session is not None:
             self._metrics.add("relay_tunnels_total", "replaced")
-            older.session.close(Code.REPLACED)
+            if identity.relieves and identity.relieves == older.identity.epoch:
+                older = self._relieve(key, older)
+            if older is not None and older.session is not None:
+                older.session.close(Code.REPLACED)
         return tunnel
+
+    def _relieve(self, key: Key, older: Tunnel) -> Tunnel | None:
+        """Let a tunnel drain; returns the one that had done so until now."""
+        before = self._relieved.pop(key, None)
+        self._relieved[key] = older
+        return before
 
     def leave(self, tunnel: Tunnel) -> None:
         """The tunnel has ended; a newer one of the slot stays untouched."""
         tunnel.session, tunnel.since_s = None, self._clock()
+        identity = tunnel.identity
+        key = (identity.org, identity.cluster, identity.slot)
+        if self._relieved.get(key) is tunnel:
+            del self._relieved[key]
         self._metrics.add("relay_tunnels_total", "closed")
         self._bump()
 
@@ -174,11 +191,12 @@ class Registry:
 
     def live(self) -> Iterator[Tunnel]:
         """The tunnels that are up."""
-        return (tunnel for tunnel in list(self._slots.values()) if tunnel.session is not None)
+        tunnels = [*self._slots.values(), *self._relieved.values()]
+        return (tunnel for tunnel in tunnels if tunnel.session is not None)
 
     def sessions(self) -> list[TunnelSession]:
         """The sessions of the tunnels that are up."""
-        return [tunnel.session for tunnel in self._slots.values() if tunnel.session is not None]
+        return [tunnel.session for tunnel in self.live() if tunnel.session is not None]
 
     def count(self) -> int:
         """How many tunnels are up."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import resource
+import signal
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from ssl import SSLContext
@@ -61,6 +62,10 @@ class Door:
         self._relay, self._serve, self._context, self._ready = relay, serve, context, ready
         self._open = 0
         self._of_peer: Counter[str] = Counter()
+
+    def secure_with(self, context: SSLContext | None) -> None:
+        """Use another certificate for connections that come from now on."""
+        self._context = context
 
     async def enter(self, stream: trio.abc.Stream) -> None:
         """Serve one accepted connection; never raises."""
@@ -162,12 +167,30 @@ async def run(config: RelayConfig) -> None:
         for name, door in doors.items():
             nursery.start_soon(_accept, door, listeners[name], nursery, accepting[name])
         ports = {f"{name}_port": _port(listener) for name, listener in listeners.items()}
-        announce(**ports, seal=str(seal))
-        await until_signalled()
+        with trio.open_signal_receiver(signal.SIGHUP) as hangups:
+            nursery.start_soon(_reload_certificates, relay, config.tls, doors, hangups)
+            announce(**ports, seal=str(seal))
+            await until_signalled()
         for name in ("viewer", "agent"):
             accepting[name].cancel()
         await relay.drain()
         nursery.cancel_scope.cancel()
+
+
+async def _reload_certificates(
+    relay: Relay, files: TlsFiles | None, doors: Mapping[str, Door], hangups: AsyncIterator[int]
+) -> None:
+    """Read the certificate again at every SIGHUP; a sealed relay may still read files."""
+    async for _ in hangups:
+        try:
+            contexts = _contexts(files)
+        except SettingError:
+            relay.certificates_read(good=False)  # the old ones go on
+            continue
+        doors["viewer"].secure_with(contexts.viewer)
+        for name in ("agent", "control"):
+            doors[name].secure_with(contexts.mutual)
+        relay.certificates_read(good=True)
 
 
 async def _accept(

@@ -12,6 +12,7 @@ from tunnel.payload import Buffer
 
 MIN_VERSION, VERSION = 1, 2  # what we speak; 2 brought the proof in request heads
 MAX_WINDOW_BYTES = 2**31 - 1  # RFC 9113, 6.9.1: the bound every mux uses
+OPTIONAL = {"relieves"}  # of later releases than 1: an older peer leaves them out
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -27,6 +28,7 @@ class Hello:
         server_id: names this process; changes with every start.
         min_version, max_version: protocol versions it speaks.
         max_frame_bytes: longest frame it accepts; only DATA ever comes near it.
+        relieves: epoch of the slot's tunnel that drains beside this one; 0 for none.
         window_bytes: credit the peer has at once on every stream that the peer opens.
         max_streams: open streams it accepts from the peer.
     """
@@ -41,6 +43,7 @@ class Hello:
     max_frame_bytes: int = MAX_FRAME_BYTES
     window_bytes: int = 81_920
     max_streams: int = 1_024
+    relieves: int = 0
 
     def encode(self) -> bytes:
         """Serialise for the HELLO frame."""
@@ -57,9 +60,10 @@ class Hello:
             table = json.loads(bytes(data))
         except (ValueError, RecursionError):
             raise RemoteError("HELLO is not JSON") from None
-        if not isinstance(table, dict) or any(f.name not in table for f in fields(cls)):
+        known = {f.name for f in fields(cls)}
+        if not isinstance(table, dict) or known - table.keys() - OPTIONAL:
             raise RemoteError("HELLO lacks a field")
-        hello = cls(**{f.name: table[f.name] for f in fields(cls)})
+        hello = cls(**{name: table[name] for name in known & table.keys()})
         hello._check()
         return hello
 
@@ -75,6 +79,7 @@ class Hello:
             (self.max_frame_bytes, MIN_FRAME_BYTES, MAX_FRAME_BYTES),
             (self.window_bytes, 0, MAX_WINDOW_BYTES),
             (self.max_streams, 0, 2**31),
+            (self.relieves, 0, 2**63),
         ):
             if type(number) is not int or not low <= number <= high:
                 raise RemoteError("HELLO: a number is out of range")

@@ -124,6 +124,20 @@ async def revoke_viewer(
     return await settle(partial(command, name, undo=undo, ready_file=ready_file))
 
 
+@app.command
+async def rotate(
+    what: Annotated[Literal["certs", "keys"], Parameter(help="What is to be another one.")],
+    /,
+    *,
+    ready_file: ReadyFile = None,
+) -> int:
+    """Give relay and agents other certificates, or the issuer another key; nothing is lost."""
+    from planesplit.commands.outcome import settle
+    from planesplit.commands.rotate import rotate as command
+
+    return await settle(partial(command, what, ready_file=ready_file))
+
+
 async def _set_cluster(name: str, *, enabled: bool, ready_file: ReadyFile) -> int:
     from planesplit.commands.clusters import set_cluster as command
     from planesplit.commands.outcome import settle

@@ -18,8 +18,9 @@ from planesplit.connect_client import ConnectError
 from planesplit.measure.lab import MeasureError
 from planesplit.ready import NoSplit
 from planesplit.residency import CountersAway
-from planesplit.split.core import sole
 from planesplit.split.plane import PlaneFailed
+from planesplit.split.sole import sole
+from planesplit.split.steering import SteeringFailed
 
 OK, FAILED, USAGE, UNUSABLE = 0, 1, 2, 3
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,7 +75,9 @@ def _explain(error: BaseException) -> int:
             code = _CONNECT_EXITS.get(error.code, FAILED)
         case UsageError():
             code = USAGE
-        case NoSplit() | PlaneFailed() | FileExistsError() | CountersAway() | MeasureError():
+        case NoSplit() | PlaneFailed() | SteeringFailed() | FileExistsError():
+            code = UNUSABLE
+        case CountersAway() | MeasureError():
             code = UNUSABLE
         case BrokenPipeError():
             return BROKEN_PIPE

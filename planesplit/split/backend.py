@@ -97,6 +97,18 @@ class Backend(Protocol):
     def thaw(self, plane: str) -> None:
         """Let a frozen plane go on."""
 
+    async def rotate_certs(self) -> None:
+        """Give the relay and every agent other certificates; returns when all of them use them.
+
+        Raises:
+            ValueError: the split is insecure.
+            ConnectError: the control plane gives no token.
+            PlaneFailed: an agent did not come with its new one.
+        """
+
+    async def rotate_keys(self) -> None:
+        """Have the control plane sign with another key, once everybody knows it."""
+
     async def heal(self) -> None:
         """Let the link pass everything; thaw and restart what needs it."""
 

@@ -36,6 +36,8 @@ from planesplit.split.process_memory import ProcessMemory
 from planesplit.split.processes import Processes
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
+from planesplit.split.sole import sole
+from planesplit.split.steering import serve_steering
 from planesplit.tail import Line
 from planesplit.viewer import ROOT_ACTION, RunStatus, Viewer, open_viewer
 from planesplit.workloads import container
@@ -177,6 +179,14 @@ class Split:
         """Let a frozen plane go on (SIGCONT)."""
         self._planes.thaw(plane)
 
+    async def rotate_certs(self) -> None:
+        """Give the relay and every agent other certificates; raises what Backend's does."""
+        await self._planes.rotate_certs()
+
+    async def rotate_keys(self) -> None:
+        """Have the control plane sign with another key, once everybody knows it."""
+        await self._planes.rotate_keys()
+
     async def heal(self) -> None:
         """Undo faults: the link passes everything, every plane runs, the tunnel is open.
 
@@ -295,6 +305,8 @@ class Split:
                     async with _stopping(self._planes):
                         await self._planes.start()
                         self.ready = self._describe()
+                        if self.options.mode == "processes":
+                            await nursery.start(serve_steering, self, self._files.path)
                         async with self._clients():
                             yield
                     nursery.cancel_scope.cancel()
@@ -384,14 +396,3 @@ async def _stopping(planes: Backend) -> AsyncIterator[None]:
                 await planes.stop()
         finally:
             planes.kill_all()
-
-
-def sole(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception in a group, however deep, or the group itself if there are more.
-
-    A nursery wraps what its body raised; who uses a split should see his own exception.
-    """
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return group if isinstance(error, BaseExceptionGroup) else error

@@ -13,7 +13,7 @@ from typing import Any
 
 import tomli_w
 
-from planesplit.pki import Authority, Leaf
+from planesplit.pki import Authority, Leaf, Renewal
 from planesplit.ready import process_started, write_atomically
 from planesplit.split.kubernetes_users import write_secret
 from planesplit.split.options import DEMO_CLIENT, Client, SplitOptions
@@ -81,7 +81,7 @@ class Directory:
         self.path, self._options = path, options
         for name in ("secrets", "config", "control", "clusters"):
             (path / name).mkdir(mode=0o700)
-        authority = None if options.insecure else Authority(path / "pki")
+        self.authority = authority = None if options.insecure else Authority(path / "pki")
         self.identities = self._issue(authority) if authority else None
         self.clients = self._clients()
         for client in self.clients:
@@ -101,6 +101,26 @@ class Directory:
     def ca_file(self) -> str:
         """The CA, empty when insecure."""
         return str(self.identities.ca_file) if self.identities else ""
+
+    def renew_relay(self) -> None:
+        """Put another certificate of the relay in place.
+
+        Raises:
+            ValueError: there are none: insecure.
+        """
+        if self.authority is None:
+            raise ValueError("this split is insecure: there are no certificates to rotate")
+        self.authority.renew_server("relay", self._options.vendor.addresses).install()
+
+    def renew_agent(self, cluster: str) -> Renewal:
+        """Make another certificate of a cluster's agent.
+
+        Raises:
+            ValueError: there are none: insecure.
+        """
+        if self.authority is None:
+            raise ValueError("this split is insecure: there are no certificates to rotate")
+        return self.authority.renew_agent(self._options.place.org, cluster)
 
     def secret_file(self, name: str) -> Path:
         """Return where a client's secret is kept."""

@@ -21,7 +21,7 @@ from compute_agent.agent import Agent, Chance, Sources
 from compute_agent.kubernetes import open_cluster
 from compute_agent.objects.objects import Objects
 from compute_agent.settings import AgentSettings
-from control_stub.app import control_plane, read_secrets
+from control_stub.app import ControlPlane, control_plane, read_secrets
 from control_stub.settings import ControlSettings
 from customer_stub.cluster import Cluster
 from customer_stub.kubernetes.api import kubernetes_api
@@ -39,7 +39,7 @@ from planesplit.split.directory import Directory
 from planesplit.split.link import Link
 from planesplit.split.memory_http import AsgiTransport, StreamTransport
 from planesplit.split.memory_stream import memory_stream_pair
-from planesplit.split.operator import operate
+from planesplit.split.operator import operate, renew_certificate
 from planesplit.split.options import AGENT, CONTROL, CUSTOMER, RELAY, SplitOptions
 from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
@@ -87,6 +87,8 @@ class InProcess:
         self._options, self._files, self._nursery = options, files, nursery
         self._parts: dict[str, _Part] = {}
         self._relay: Relay
+        self._operator: httpx.AsyncClient
+        self._control: ControlPlane
         self._control_app: AsgiApp
         self._kubernetes_app: Any
         self._objects_app: Any
@@ -191,6 +193,18 @@ class InProcess:
         self._on_tunnel(plane)
         self.link.thaw()
 
+    async def rotate_certs(self) -> None:
+        """See Backend; the relay has none here."""
+        home = self._files.home
+        since = self.journals[AGENT].count
+        renewal = self._files.renew_agent(home.cluster)
+        await renew_certificate(self._operator, URLS.control, home, renewal)
+        await self.tunnel_open(since)
+
+    async def rotate_keys(self) -> None:
+        """See Backend."""
+        await self._control.rotate_keys()
+
     async def heal(self) -> None:
         """See Backend."""
         self.link.heal()
@@ -294,7 +308,7 @@ class InProcess:
             threaded=False,
             relay_transport=private,
         ) as plane:
-            self._control_app = plane.asgi
+            self._control, self._control_app = plane, plane.asgi
             task_status.started()
             await trio.sleep_forever()
 
@@ -326,8 +340,8 @@ class InProcess:
         await agent.run()
 
     async def _operate(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with httpx.AsyncClient(mounts=self.mounts, trust_env=False) as http:
-            await operate(http, URLS.control, self._files.home, task_status=task_status)
+        async with httpx.AsyncClient(mounts=self.mounts, trust_env=False) as self._operator:
+            await operate(self._operator, URLS.control, self._files.home, task_status=task_status)
 
     async def _dial(self) -> Transport:
         """The agent's way to the relay: through the link, as everywhere."""

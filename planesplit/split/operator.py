@@ -7,6 +7,7 @@ it trusts does not come through the relay.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import httpx
 import trio
 
 from planesplit.connect_client import ConnectError
+from planesplit.pki import Renewal
 from planesplit.ready import write_atomically
-from planesplit.split.site import Site
+from planesplit.split.site import THUMBPRINT, Site
 from planesplit.tokens import FRESH_FRACTION, Token, Tokens
 
 TUNNEL_SCOPE = "tunnel"
@@ -40,23 +42,40 @@ async def operate(
         site: the cluster.
         task_status: `started()` when all of it is there.
     """
-    tokens = Tokens(
-        http,
-        control_url,
-        site.agent_client,
-        site.secret_file(site.agent_client),
-        scope=TUNNEL_SCOPE,
-        parameters=site.binding,
-    )
+    tokens = _tokens(http, control_url, site, site.binding)
     async with trio.open_nursery() as nursery:
         await nursery.start(keep_issuer, http, control_url, site.issuer_file)
-        await nursery.start(keep_token, tokens, site.agent_token)
+        await nursery.start(keep_token, tokens, site.agent_token, site.token_lock)
         task_status.started()
+
+
+async def renew_certificate(
+    http: httpx.AsyncClient, control_url: str, site: Site, renewal: Renewal
+) -> None:
+    """Put another certificate of a cluster's agent in place, and a token that belongs to it.
+
+    Raises:
+        ConnectError: there is no token to be had; everything stays as it was.
+    """
+    tokens = _tokens(http, control_url, site, lambda: {THUMBPRINT: renewal.thumbprint})
+    async with site.token_lock:
+        token = await tokens.fetch()
+        renewal.install()
+        write_atomically(site.agent_token, token.value + "\n")
+
+
+def _tokens(
+    http: httpx.AsyncClient, control_url: str, site: Site, binding: Callable[[], dict[str, str]]
+) -> Tokens:
+    client = site.agent_client
+    secret_file = site.secret_file(client)
+    return Tokens(http, control_url, client, secret_file, scope=TUNNEL_SCOPE, parameters=binding)
 
 
 async def keep_token(
     tokens: Tokens,
     file: Path,
+    lock: trio.Lock,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -65,11 +84,11 @@ async def keep_token(
     Args:
         tokens: fetches for the agent's client.
         file: replaced as a whole; mode 0600.
+        lock: held from asking for a token until it is written.
         task_status: `started()` when the first token is there.
     """
     while True:
-        token = await _fetch(tokens)
-        write_atomically(file, token.value + "\n")
+        token = await _fetch(tokens, file, lock)
         task_status.started()
         task_status = trio.TASK_STATUS_IGNORED
         await trio.sleep(token.life_s * FRESH_FRACTION)
@@ -103,12 +122,15 @@ async def keep_issuer(
         await trio.sleep(pause_s)
 
 
-async def _fetch(tokens: Tokens) -> Token:
-    """Fetch as often as it takes; a refused secret may be put right, so that is tried again too."""
+async def _fetch(tokens: Tokens, file: Path, lock: trio.Lock) -> Token:
+    """Fetch and write as often as it takes; a refused secret may be put right: tried again too."""
     pause_s = RETRY_S
     while True:
         try:
-            return await tokens.fetch()
+            async with lock:
+                token = await tokens.fetch()
+                write_atomically(file, token.value + "\n")
+                return token
         except ConnectError:
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_MOST_S)

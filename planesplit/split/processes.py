@@ -19,7 +19,7 @@ from planesplit.split.backend import TUNNEL_OPEN, Listener
 from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
-from planesplit.split.operator import operate
+from planesplit.split.operator import operate, renew_certificate
 from planesplit.split.options import (
     AGENT,
     CLICKHOUSE,
@@ -168,6 +168,29 @@ class Processes:
     def thaw(self, plane: str) -> None:
         """SIGCONT."""
         self._named(plane).signal(signal.SIGCONT)
+
+    async def rotate_certs(self) -> None:
+        """See Backend."""
+        self._files.renew_relay()
+        self._named(RELAY).signal(signal.SIGHUP)
+        async with trio.open_nursery() as nursery:
+            for site in self._files.sites.values():
+                nursery.start_soon(self._rotate_agent, site)
+
+    async def _rotate_agent(self, site: Site) -> None:
+        plane = self._options.plane(AGENT, site.cluster)
+        since = self.journals[plane].count
+        context = ssl.create_default_context(cafile=self._files.ca_file)
+        async with httpx.AsyncClient(verify=context, trust_env=False) as http:
+            renewal = self._files.renew_agent(site.cluster)
+            await renew_certificate(http, self.urls.control, site, renewal)
+        await self.tunnel_open(since, plane)
+
+    async def rotate_keys(self) -> None:
+        """See Backend."""
+        since = self.journals[CONTROL].count
+        self._named(CONTROL).signal(signal.SIGHUP)
+        await self.journals[CONTROL].event("keys_changed", since=since)
 
     async def heal(self) -> None:
         """Let the link pass everything; thaw and restart what needs it."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import trio
+
 from planesplit.pki import Authority, Leaf
 from planesplit.split.kubernetes_users import write_secret, write_tokens
 from policy.iam import iam_accounts
@@ -60,6 +62,7 @@ class Site:
             servers = authority.server(f"customer-{cluster}", (address,))
             self.leaves = SiteLeaves(servers, authority.agent(org, cluster))
         self.agent_client = f"agent-{cluster}"
+        self.token_lock = trio.Lock()  # a token belongs to the certificate that is in place
         write_secret(self.secret_file(self.agent_client))
         self.kubernetes_accounts = write_tokens(
             path / "secrets", self.kubernetes_tokens, accounts("compute")

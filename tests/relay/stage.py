@@ -231,13 +231,14 @@ class Stage:
         uris: tuple[str, ...] | None = None,
         thumbprint: str = THUMBPRINT,
         settings: TunnelSettings | None = None,
+        **hello: int,
     ) -> Agent:
         ours, theirs, link = memory_transport_pair()
         uris = (agent_uri(org, cluster),) if uris is None else uris
         self.nursery.start_soon(self.relay.serve_agent_transport, theirs, Peer(uris, thumbprint))
         session = Session(
             ours,
-            hello=Hello(org, cluster, "agent-1", slot=slot),
+            hello=Hello(org, cluster, "agent-1", slot=slot, **hello),
             settings=settings or TunnelSettings(),
             token=Payload((bearer or agent_token(org, cluster)).encode()),
         )

@@ -14,7 +14,7 @@ from planesplit.proof.sabotage.lane import relay_first
 from planesplit.proof.sabotage.lane_process import Result, Task, run_lane
 from planesplit.proof.sabotage.outcome import Matrix
 from planesplit.proof.sabotage.sink import listening
-from planesplit.split.core import sole
+from planesplit.split.sole import sole
 
 Tell = Callable[[str], None]
 

@@ -1,0 +1,26 @@
+"""`planesplit rotate certs`, `rotate keys`: other certificates and signing keys, while all work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from planesplit.commands.outcome import OK
+from planesplit.commands.output import progress
+from planesplit.ready import find
+from planesplit.split.steering import steer
+
+DONE = {
+    "certs": "relay and agents have other certificates; tunnels were handed over",
+    "keys": "another signing key is published; it signs in key_publish_s, the old one verifies on",
+}
+
+
+async def rotate(what: str, *, ready_file: Path | None) -> int:
+    """Rotate certificates or keys of a running split.
+
+    Raises:
+        SteeringFailed: it could not.
+    """
+    await steer(Path(find(ready_file).directory), f"rotate {what}")
+    progress(DONE[what])
+    return OK

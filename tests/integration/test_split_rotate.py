@@ -1,0 +1,64 @@
+"""Certificates and keys are rotated by command, on real processes, under a tail."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from planesplit.harness import Harness
+from tunnel.peer import thumbprint
+
+pytestmark = pytest.mark.integration
+
+ROTATIONS = 3
+LINES = 4_000
+
+
+def planesplit(tenants: Harness, *words: str) -> str:
+    file = ["--ready-file", tenants.ready.planesplit_ready]
+    command = [sys.executable, "-m", "planesplit", *words, *file]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def shown(tenants: Harness) -> str:
+    """Return the thumbprint of the certificate that the relay shows viewers now."""
+    port = int(tenants.ready.urls.relay.rpartition(":")[2])
+    pem = ssl.get_server_certificate(("127.0.0.1", port), ca_certs=tenants.ready.ca_file)
+    return thumbprint(ssl.PEM_cert_to_DER_cert(pem))
+
+
+def test_certificates_are_rotated_under_a_tail(tenants: Harness) -> None:
+    run = tenants.run(workload="plain", args=["--lines", str(LINES), "--rate", "400"])
+    with tenants.tail(run, retry_for_s=0) as lines:
+        lines.next()
+        seen = {shown(tenants)}
+        for _ in range(ROTATIONS):
+            since = tenants.journal_count()
+            assert "other certificates" in planesplit(tenants, "rotate", "certs")
+            tenants.seen("certificate_rotated", since=since)
+            seen.add(shown(tenants))
+        delivery = tenants.assert_delivered(run, lines)
+    print(f"{ROTATIONS} rotations of agent and relay: {delivery}")
+    assert len(seen) == ROTATIONS + 1
+    metrics = tenants.metrics()
+    for reason in ("token_not_bound", "identity", "bad_token"):
+        assert metrics[f'relay_rejected_total{{reason="{reason}"}}'] == 0, reason
+
+
+def test_keys_are_rotated(tenants: Harness) -> None:
+    def keys() -> int:
+        context = ssl.create_default_context(cafile=tenants.ready.ca_file)
+        url = f"{tenants.ready.urls.control}/.well-known/jwks.json"
+        return len(httpx.get(url, verify=context, trust_env=False).json()["keys"])
+
+    before = keys()
+    assert "another signing key is published" in planesplit(tenants, "rotate", "keys")
+    assert keys() == before + 1
+    run = tenants.run(exec="echo still here")
+    tenants.assert_delivered(run)
