@@ -77,6 +77,10 @@ class Relay:
         """Notice, for ever, that viewers of quiet answers leave; without it each costs a task."""
         await self._core.departures.run()
 
+    async def watch_tenants(self) -> None:
+        """End, for ever, what organisations have that carry far more than they may."""
+        await self._core.calls.watch_tenants(self.settings.org_look_s)
+
     def serve_viewer(self, stream: trio.abc.Stream) -> Awaitable[None]:
         """Serve a viewer's connection; no coroutine function, to spare each viewer its frame."""
         return self._serve_http("viewer", stream, self._handle_viewer)

@@ -11,6 +11,7 @@ import trio
 from relay.connect_errors import ConnectCode, ConnectError
 from relay.http1 import Http1
 from relay.metrics import Reason
+from relay.tenants import Tenants
 from tunnel.capabilities import Capability
 from tunnel.exchange import RequestHead
 
@@ -66,10 +67,11 @@ class Calls:
 
     Args:
         limit: most at a time.
+        tenants: what each organisation may have of them.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, tenants: Tenants) -> None:
+        self._limit, self._tenants = limit, tenants
         self._calls: set[Call] = set()
         self._empty = trio.Event()
         self._empty.set()
@@ -86,6 +88,8 @@ class Calls:
         if len(self._calls) >= self._limit:
             text = f"at most {self._limit} exchanges are served at a time"
             raise ConnectError(ConnectCode.RESOURCE_EXHAUSTED, Reason.TOO_MANY, text)
+        if call.capability.opened_by == "viewer":
+            self._tenants.enter(call.head.scope.org)
         if not self._calls:
             self._empty = trio.Event()
         self._calls.add(call)
@@ -93,6 +97,8 @@ class Calls:
     def leave(self, call: Call) -> None:
         """The call has ended."""
         self._calls.discard(call)
+        if call.capability.opened_by == "viewer":
+            self._tenants.leave(call.head.scope.org)
         if not self._calls:
             self._empty.set()
 
@@ -107,6 +113,15 @@ class Calls:
             if not call.permitted():
                 text = "the right to this exchange was withdrawn"
                 call.stop(ConnectError(ConnectCode.PERMISSION_DENIED, Reason.REVOKED, text))
+
+    async def watch_tenants(self, every_s: float) -> None:
+        """End, for ever, what organisations have that carry far more than they may."""
+        while True:
+            await trio.sleep(every_s)
+            overdrawn = self._tenants.overdrawn()
+            for call in self._calls if overdrawn else ():
+                if call.capability.opened_by == "viewer" and call.head.scope.org in overdrawn:
+                    call.stop(self._tenants.spent())
 
     async def none_left(self) -> None:
         """Wait until no call is under way."""

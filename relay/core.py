@@ -6,6 +6,8 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 
+import trio
+
 from relay.auth import Authenticator
 from relay.calls import Calls
 from relay.departures import Departures
@@ -16,6 +18,7 @@ from relay.policy import PolicyHolder
 from relay.registry import Registry
 from relay.seal.level import LEVELS, Seal
 from relay.settings import RelaySettings
+from relay.tenants import Tenants
 from tunnel.capabilities import CAPABILITIES, Capability
 from tunnel.journal import Journal
 
@@ -48,7 +51,8 @@ class Core:
         self.authenticator = Authenticator(settings, insecure=insecure)
         self.policy = PolicyHolder()
         self.registry = Registry(clock, self.metrics, settings.max_slots)
-        self.calls = Calls(settings.max_exchanges)
+        tenants = Tenants(settings, self.registry.carried_bytes, trio.current_time)
+        self.calls = Calls(settings.max_exchanges, tenants)
         self.departures = Departures()
         self.drain = Drain(settings)
         self.seal = Seal()

@@ -84,6 +84,11 @@ class TunnelSession(Protocol):
         """Latest round-trip time in seconds."""
         ...
 
+    @property
+    def carried_bytes(self) -> int:
+        """Bytes of frames so far, both ways."""
+        ...
+
     def open(self, head: RequestHead, cursor: bytes = b"") -> TunnelStream:
         """Open a stream."""
         ...
@@ -122,6 +127,7 @@ class Registry:
         self._max_slots = max_slots
         self._clock, self._metrics = clock, metrics
         self._slots: dict[Key, Tunnel] = {}
+        self._carried: dict[str, int] = {}  # by tunnels that have ended
         self._relieved: dict[Key, Tunnel] = {}  # those that drain beside their successors
         self._arrivals: dict[tuple[str, str], trio.Event] = {}
         self._changed = trio.Event()
@@ -155,6 +161,9 @@ class Registry:
 
     def leave(self, tunnel: Tunnel) -> None:
         """The tunnel has ended; a newer one of the slot stays untouched."""
+        org = tunnel.identity.org
+        if tunnel.session is not None:
+            self._carried[org] = self._carried.get(org, 0) + tunnel.session.carried_bytes
         tunnel.session, tunnel.since_s = None, self._clock()
         identity = tunnel.identity
         key = (identity.org, identity.cluster, identity.slot)
@@ -188,6 +197,11 @@ class Registry:
         """Wait until `version` is above `since` (or `since` belongs to another relay's life)."""
         while self.version == since:
             await self._changed.wait()
+
+    def carried_bytes(self, org: str) -> int:
+        """Return what an organisation's tunnels have carried so far, both ways."""
+        live = (t.session for t in self.live() if t.identity.org == org and t.session is not None)
+        return self._carried.get(org, 0) + sum(session.carried_bytes for session in live)
 
     def live(self) -> Iterator[Tunnel]:
         """The tunnels that are up."""

@@ -164,6 +164,7 @@ async def run(config: RelayConfig) -> None:
     async with trio.open_nursery() as nursery:
         accepting = {name: trio.CancelScope() for name in doors}
         nursery.start_soon(relay.watch_viewers)
+        nursery.start_soon(relay.watch_tenants)
         for name, door in doors.items():
             nursery.start_soon(_accept, door, listeners[name], nursery, accepting[name])
         ports = {f"{name}_port": _port(listener) for name, listener in listeners.items()}

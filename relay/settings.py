@@ -121,6 +121,36 @@ class RelaySettings:
     max_exchanges: int = setting(
         2_048, low=1, high=65_536, why="viewer and control exchanges under way; each holds a window"
     )
+    org_exchanges: int = setting(
+        1_536,
+        low=1,
+        high=65_536,
+        why="viewers' exchanges of one organisation: a quarter of all is left to the others",
+    )
+    org_rate: float = setting(
+        1_000.0,
+        low=0.1,
+        high=100_000.0,
+        why="exchanges of one organisation that begin in a second; the relay does about 1,500",
+    )
+    org_burst: int = setting(
+        4_096,
+        low=1,
+        high=1_000_000,
+        why="exchanges that may begin at once: everybody comes back when a relay was replaced",
+    )
+    org_bytes_s: int = setting(
+        4_294_967_296,
+        low=1_024,
+        high=1_099_511_627_776,
+        why="bytes a second through one organisation's tunnels; more than one relay can carry",
+    )
+    org_bytes_burst_s: float = setting(
+        10.0, low=0.1, high=3_600.0, why="seconds of org_bytes_s that may be used at once"
+    )
+    org_look_s: float = setting(
+        1.0, low=0.1, high=60.0, why="between two looks at bytes; what is over twice is ended then"
+    )
     max_tunnels: int = setting(
         2_048, low=1, high=16_384, why="live tunnels; 1,000 agents with two each, and some room"
     )

@@ -99,6 +99,11 @@ class Session:
         return self._connection.rtt_s
 
     @property
+    def carried_bytes(self) -> int:
+        """Bytes of frames so far, both ways."""
+        return self.stats.bytes_in + self.stats.bytes_out
+
+    @property
     def streams_open(self) -> int:
         """Streams that have not ended."""
         return self._connection.streams_open
