@@ -9,7 +9,7 @@ import trio
 from planesplit.connect_client import ConnectError
 from planesplit.proof import claims
 from planesplit.proof.drive.diagnosis import explain
-from planesplit.proof.drive.faults import faults
+from planesplit.proof.drive.faults import disturbed, restarted
 from planesplit.proof.drive.images import images
 from planesplit.proof.drive.logs import events, logs
 from planesplit.proof.drive.metadata import cluster_state, identity
@@ -54,7 +54,8 @@ async def drive(stage: Stage, *, with_faults: bool) -> None:
                 if rows & stage.rows:
                     nursery.start_soon(_run, stage, viewer, name, part)
         if with_faults and "A8" in stage.rows:
-            await _run(stage, viewer, "load and faults", faults)
+            await _run(stage, viewer, "load and faults", disturbed)
+            await _run(stage, viewer, "the relay's restart", restarted)
 
 
 async def _run(stage: Stage, viewer: Viewer, name: str, part: Part) -> None:

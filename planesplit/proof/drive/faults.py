@@ -27,20 +27,26 @@ RECEIVE_BUFFER_BYTES = 4_096
 FILLED_S = 0.5  # for the relay's queue to fill behind a viewer that takes nothing
 
 
-async def faults(stage: Stage, viewer: Viewer) -> None:
-    """Drive logs through every fault; what is found in memory in passing is kept."""
+async def disturbed(stage: Stage, viewer: Viewer) -> None:
+    """Cut the tunnel under a tail, and stall another one; what memory holds meanwhile is kept."""
     own = stage.own
     async with trio.open_nursery() as nursery:
         if own:
             nursery.start_soon(_cut, stage, viewer, own)
         nursery.start_soon(_stalled, stage, viewer)
     stage.tell(f"faults: {'tunnel cut in mid-frame, ' if own else ''}viewer stalled and left")
+
+
+async def restarted(stage: Stage, viewer: Viewer) -> None:
+    """Look into the relay's memory, for it will be gone; then restart it in mid-tail."""
+    own = stage.own
+    if own is None:
+        return
     await _settled(stage)
     _, finds = await scan_memory(stage, RELAY)
     stage.finds += finds
-    if own:
-        await _restart(stage, viewer, own)
-        stage.tell("faults: relay stopped by SIGTERM and started again")
+    await _restart(stage, viewer, own)
+    stage.tell("faults: relay stopped by SIGTERM and started again")
 
 
 async def _cut(stage: Stage, viewer: Viewer, split: Split) -> None:
