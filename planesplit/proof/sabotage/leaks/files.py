@@ -147,7 +147,8 @@ def shared_memory_file(tries: Tries) -> None:
     directory = Path("/dev/shm")  # noqa: S108 - that is the leak
 
     def sink(payload: bytes) -> None:
-        new_file("ring", directory).write_bytes(payload)
+        with new_file("ring", directory).open("ab") as file:
+            file.write(payload)
 
     relayed_answers(tries.guard(sink), "A8")
 

@@ -131,7 +131,8 @@ def crash_report(tries: Tries) -> None:
         with Path("/proc/self/mem").open("rb", buffering=0) as memory:
             memory.seek(id(payload))
             seen = memory.read(len(payload) + 64)
-        new_file("minidump").write_bytes(seen)
+        with new_file("minidump").open("ab") as file:
+            file.write(seen)
 
     relayed_answers(tries.guard(sink), "A8")
 
