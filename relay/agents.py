@@ -85,7 +85,8 @@ class _AgentTunnel:
             if self._tunnel is not None:
                 side.core.registry.leave(self._tunnel)
         if self._tunnel is None and not self._refused:
-            side.core.metrics.reject(Reason.HANDSHAKE)
+            skewed = closed.code is Code.VERSION
+            side.core.metrics.reject(Reason.PROTOCOL_VERSION if skewed else Reason.HANDSHAKE)
         side.core.journal.event("tunnel_closed", code=closed.code.name, by_peer=closed.by_peer)
 
     def started(self, value: Session | None = None) -> None:

@@ -36,6 +36,7 @@ class Reason(enum.StrEnum):
     EXPIRED = "expired_token"
     REVOKED = "revoked"
     IDENTITY = "identity"
+    PROTOCOL_VERSION = "protocol_version"
     UNBOUND = "token_not_bound"
     FORBIDDEN = "forbidden"
     UNKNOWN_CLUSTER = "unknown_cluster"

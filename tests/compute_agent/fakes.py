@@ -61,6 +61,7 @@ class FakeRelay:
         self.answer_reports = True
         self.roles = {"alice": "Admin"}
         self.version = 0
+        self.hello = Hello("-", "-", "relay-1")
         self._changed = trio.Event()
 
     async def dial(self):
@@ -76,7 +77,7 @@ class FakeRelay:
     async def _serve(self, transport) -> None:
         session = Session(
             transport,
-            hello=Hello("-", "-", "relay-1"),
+            hello=self.hello,
             settings=TunnelSettings(),
             authenticate=self._judge,
         )
