@@ -50,9 +50,8 @@ class Cursor:
 
     def encode(self) -> bytes:
         """Serialise for MARK; far below its 1 KiB."""
-        begin = _begin(self.uid, self.container, self.restart)
-        file = _file(self.stamp, self.base, self.first, numbered=self.numbered)
-        return encoded(begin, self.position, file)
+        file = self.stamp, self.base, self.first, self.numbered
+        return encoded(self.uid, self.container, self.restart, self.position, file)
 
     @classmethod
     def decode(cls, data: bytes) -> Cursor:
@@ -99,12 +98,15 @@ class Place:
     stamp: str = ""
 
 
-def encoded(begin: str, position: Position, file: str) -> bytes:
-    """Put a cursor together from its parts, see `Cursor.encode`."""
+def encoded(
+    uid: str, container: str, restart: int, position: Position, file: tuple[str, int, int, bool]
+) -> bytes:
+    """Encode a cursor of these fields; `file` are the last four."""
+    begin, end = _begin(uid, container, restart), _end(file)
     opened = {s: list(line) for s, line in position.open.items()}
     offset = "null" if position.offset is None else position.offset
     lines = json.dumps(opened, separators=(",", ":")) if opened else "{}"
-    return f"{begin}{position.sequence},{offset},{lines},{file}".encode()
+    return f"{begin}{position.sequence},{offset},{lines},{end}".encode()
 
 
 @functools.lru_cache(maxsize=1024)  # the same for all cursors of a tail
@@ -113,7 +115,8 @@ def _begin(uid: str, container: str, restart: int) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _file(stamp: str, base: int, first: int, *, numbered: bool) -> str:
+def _end(file: tuple[str, int, int, bool]) -> str:
+    stamp, base, first, numbered = file
     return json.dumps([stamp, base, first, int(numbered)], separators=(",", ":"))[1:]
 
 

@@ -204,7 +204,7 @@ class Feed:
         """See to a change of the files; False if the task that waits for it has to."""
         if self._feeds is None or self._feeds.get(self.key) is not self or self._ended:
             return False
-        if self._pace.resting:
+        if not self._pace.may_look():
             if not self._pace.later(self._rested):
                 return False
             self._watch.rest()
@@ -213,7 +213,6 @@ class Feed:
         if tail.hole is not None or tail.held_bytes:
             return False
         try:
-            self._pace.look()
             tail.read()
             self._keep(self._pace.due(tail, flush=False))
             served = self._hand_out()
@@ -238,9 +237,10 @@ class Feed:
     def _keep(self, due: list[tuple[bytes, bytes]]) -> None:
         if not due:
             return
-        needed = min((follower.at for follower in self._followers), default=self.end)
-        while self._units and (self.first < needed or self._bytes > self._kept_bytes):
-            self._bytes -= self._units.popleft().size
+        if self._units:
+            needed = min((follower.at for follower in self._followers), default=self.end)
+            while self._units and (self.first < needed or self._bytes > self._kept_bytes):
+                self._bytes -= self._units.popleft().size
         for data, mark in due:
             unit = Unit(data, mark)
             self._units.append(unit)

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, NamedTuple, Self, cast
 
 from compute_agent.logs.index import STABLE_TRIES, Listing, LogFile, LogUnreadable, OffsetIndex
 
@@ -20,8 +20,7 @@ SETTLED_NS = 50_000_000  # file systems' clocks tick every 1 to 10 ms: a later c
 _Look = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """Bytes of the log.
 
     Args:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from compute_agent.logs.cri import NO_OFFSET, Record
+
+_NOTHING_OPEN: Mapping[str, Open] = MappingProxyType({})
 
 
 class Start(NamedTuple):
@@ -35,8 +38,7 @@ class Open(NamedTuple):
     offset: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """Where reading resumes.
 
     Args:
@@ -47,7 +49,7 @@ class Position:
     """
 
     sequence: int
-    open: dict[str, Open] = field(default_factory=dict)
+    open: Mapping[str, Open] = _NOTHING_OPEN
     offset: int | None = None
 
     @property

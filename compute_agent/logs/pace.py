@@ -159,10 +159,13 @@ class Pace:
             self._sent = now
         return due
 
-    @property
-    def resting(self) -> bool:
-        """Whether it is too early to look: the last batch was just sent."""
-        return trio.current_time() < self._rested
+    def may_look(self) -> bool:
+        """Whether it is not too early after the last batch; then the files are looked at now."""
+        now = trio.current_time()
+        if now < self._rested:
+            return False
+        self._looked = now
+        return True
 
     def later(self, look: Callable[[], None]) -> bool:
         """Have `look` called when the rest is over; False if nobody keeps time."""

@@ -7,7 +7,7 @@ from typing import Self
 
 from compute_agent.logs.batch import UNIT_BYTES, Batcher
 from compute_agent.logs.cri import Record, Splitter
-from compute_agent.logs.cursor import Cursor, Place, at_file, beginning
+from compute_agent.logs.cursor import Cursor, Place, at_file, beginning, encoded
 from compute_agent.logs.files import Block, FileEnd, Gap, LogReader
 from compute_agent.logs.history import At, Row
 from compute_agent.logs.hole import Hole, Wanted
@@ -394,7 +394,5 @@ class Tail:
         self._full += [(unit.message, self._encode(unit.position)) for unit in units]
 
     def _encode(self, position: Position) -> bytes:
-        source = self._source
-        place = self._stamp, self._base, self._first, self._numbered
-        cursor = Cursor(source.uid, source.container, self._restart, position, *place)
-        return cursor.encode()
+        source, place = self._source, (self._stamp, self._base, self._first, self._numbered)
+        return encoded(source.uid, source.container, self._restart, position, place)
