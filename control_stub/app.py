@@ -18,6 +18,8 @@ from control_stub.directory import Binding
 from control_stub.identity import DEMO_SUBJECT, Access
 from control_stub.issuer import Issuer
 from control_stub.keys import KeyRing
+from control_stub.kubernetes.parts import Parts
+from control_stub.kubernetes.provisioning import provisioner
 from control_stub.notices import Notices
 from control_stub.policy import Policy
 from control_stub.public import public_app
@@ -80,6 +82,7 @@ async def control_plane(
     clock: Callable[[], float] = time.time,
     threaded: bool = True,
     relay_transport: httpx.AsyncBaseTransport | None = None,
+    kubernetes_transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[ControlPlane]:
     """Run a control plane for as long as the context is open.
 
@@ -89,6 +92,7 @@ async def control_plane(
         clock: seconds since the epoch.
         threaded: False for simulated time (see Store).
         relay_transport: replaces the network on the way to the relay, in one process.
+        kubernetes_transport: the same for the control plane's own cluster.
 
     Raises:
         SettingError: flyteadmin cannot sign.
@@ -108,7 +112,9 @@ async def control_plane(
         ring = KeyRing(store, issuer, policy, settings.limits, journal, clock)
         demo_org = settings.demo_org if settings.insecure else ""
         access = Access(issuer, policy, clock, demo_org)
-        desk = Desk(settings, store, access, notices, journal, clock, RowCounts())
+        own = settings.kubernetes
+        parts = Parts(own, kubernetes_transport) if own is not None else None
+        desk = Desk(settings, store, access, notices, journal, clock, RowCounts(), parts)
         async with relay_http(settings, relay_transport) as http, trio.open_nursery() as nursery:
             link = RelayLink(http, notices, settings.limits, journal, desk.rows, issuer)
             assigner = Assigner(desk, link)
@@ -118,6 +124,9 @@ async def control_plane(
             nursery.start_soon(pusher.run)
             nursery.start_soon(ring.run)
             nursery.start_soon(assigner.run)
+            if parts is not None:
+                nursery.start_soon(parts.run)
+                nursery.start_soon(provisioner(parts, settings, journal).run)
             try:
                 asgi = public_app(desk, issuer, policy, signer, lambda: link.ready)
                 yield ControlPlane(asgi, store, policy, link, issuer, ring)

@@ -77,6 +77,9 @@ class Assigner:
             self._desk.notices.touch(OPEN_RUNS)
 
     async def _assign(self, run: Run) -> None:
+        parts, key = self._desk.parts, run.key
+        if parts and not parts.has_namespace("run-scheduler", key.project, key.domain):
+            raise RelayAway  # it waits in the queue until the namespace is there
         spec = await self._desk.store.call(tasks.get_spec, run.digest)
         request = assignment(run, spec.task_template)
         await self._desk.store.call(runs.offered, run.key, self._desk.now_ns())

@@ -108,7 +108,8 @@ def _health(check: Callable[[], bool]) -> web.Endpoint:
 
 def _metrics(desk: Desk) -> web.Endpoint:
     async def endpoint(_scope: AsgiScope, _receive: AsgiReceive) -> web.Answer:
-        text = "\n".join(desk.rows.prometheus(METRIC)) + "\n"
+        lines = [*desk.rows.prometheus(METRIC), *(desk.parts.prometheus() if desk.parts else ())]
+        text = "\n".join(lines) + "\n"
         return 200, text, {"content-type": METRICS_TYPE, "cache-control": "no-store"}
 
     return endpoint

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from control_stub.kubernetes.settings import KubernetesSettings
 from tunnel.handover import NOTHING
 from tunnel.http.settings import HttpLimits
 from tunnel.settings import SettingError, load, setting
@@ -187,6 +188,7 @@ class ControlSettings:
         prover_fd: socket from the parent that takes our memory, for proofs; -1 for none.
         public_url: how clients reach us; made of host and port if empty.
         db_file: SQLite file; `:memory:` keeps nothing.
+        kubernetes: the control plane's own cluster; without it nothing is asked of one.
         flyteadmin: signs URLs here, if set (Appendix E); else the customer's agents do.
     """
 
@@ -201,6 +203,7 @@ class ControlSettings:
     public_url: str = ""
     db_file: str = ":memory:"
     objects: ObjectSettings = field(default_factory=ObjectSettings)
+    kubernetes: KubernetesSettings | None = None
     flyteadmin: FlyteadminSettings | None = None
     http: HttpLimits = field(default_factory=HttpLimits)
     limits: Limits = field(default_factory=Limits)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tunnel.settings import setting
+from tunnel.http.settings import HttpLimits
+from tunnel.settings import SettingError, setting
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,47 @@ class ApiSettings:
     grace_s: int = setting(
         5, low=0, high=3600, why="SIGTERM to SIGKILL of a deleted pod that names no period itself"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of the API's server certificate and its private key."""
+
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class KubeSettings(ApiSettings):
+    """An API server of its own, behind which nothing runs: the control plane's.
+
+    Args:
+        token_file: Kubernetes' static token file; empty only when insecure: everybody is a master.
+        tls: required unless insecure.
+    """
+
+    host: str = setting("127.0.0.1", why="a simulator is reached from its own machine")
+    port: int = setting(0, low=0, high=65_535, why="0 lets the system choose: no fixed ports")
+    insecure: bool = setting(False, why="plain HTTP")
+    tls: TlsFiles | None = None
+    token_file: str = ""
+    http: HttpLimits = field(default_factory=HttpLimits)
+
+    def check(self) -> KubeSettings:
+        """Return self if the settings agree with each other.
+
+        Raises:
+            SettingError: TLS or tokens are missing, or `insecure` is asked of a public address.
+        """
+        if self.insecure and self.host not in LOOPBACK:
+            raise SettingError(
+                f"setting 'host' is '{self.host}'; insecure = true needs one of {LOOPBACK}"
+            )
+        if not self.insecure and not (self.tls and self.token_file):
+            raise SettingError(
+                "settings 'tls' and 'token_file' are missing; give both, or insecure = true"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,8 @@ class Ready:
         pids: process id of every plane.
         seal: of the relay, as it told at its start.
         memory: descriptors in the supervisor by plane, if the planes handed their memory over.
+        kubernetes: the control plane's own Kubernetes API.
+        kubeconfigs: file for kubectl by account there.
         planesplit_ready: where this was written.
     """
 
@@ -119,6 +121,8 @@ class Ready:
     clusters: tuple[ClusterAccess, ...] = ()
     seal: str = ""
     memory: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    kubernetes: str = ""
+    kubeconfigs: dict[str, str] = field(default_factory=dict)
     planesplit_ready: str = ""
     version: int = VERSION
 

@@ -76,8 +76,13 @@ class ClusterService:
         elif route.via == "data":
             endpoint = await self._data_endpoint(scope)
         else:
-            endpoint = self._desk.settings.relay.viewer_url.rstrip("/") + scope.prefix
+            endpoint = self._relay() + scope.prefix
         return wire.SelectClusterResponse(cluster_endpoint=endpoint, cluster=scope.cluster)
+
+    def _relay(self) -> str:
+        """Return where viewers reach the relay."""
+        default, parts = self._desk.settings.relay.viewer_url, self._desk.parts
+        return (parts.viewer_url(default) if parts else default).rstrip("/")
 
     async def _scope(self, request: wire.SelectClusterRequest, route: Route, ctx: Context) -> Scope:
         """Return what the resource covers, once the caller may do the operation there."""

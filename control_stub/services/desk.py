@@ -9,6 +9,7 @@ from flyteidl2.common import identifier_pb2
 
 from control_stub import directory, runs
 from control_stub.identity import Access, Caller, not_found
+from control_stub.kubernetes.parts import Parts
 from control_stub.notices import Notices
 from control_stub.runs import ROOT_ACTION, Run, RunKey
 from control_stub.settings import ControlSettings
@@ -27,6 +28,7 @@ class Desk:
     Args:
         clock: seconds since the epoch.
         rows: where bodies are counted.
+        parts: what the parts see of their own cluster; None where there is none.
     """
 
     settings: ControlSettings
@@ -36,6 +38,7 @@ class Desk:
     journal: Journal
     clock: Callable[[], float]
     rows: RowCounts
+    parts: Parts | None = None
 
     def now_ns(self) -> int:
         """Return the time in nanoseconds since the epoch."""
@@ -53,6 +56,8 @@ class Desk:
         known = await self.store.call(directory.projects, caller.org)
         if not any(project == p.project and domain in p.domains for p in known):
             raise not_found("project")
+        if self.parts is not None:
+            await self.parts.require("authorizer", project, domain)
         return caller
 
     async def run(

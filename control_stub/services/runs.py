@@ -65,6 +65,8 @@ class RunService:
         inputs_uri = self._inputs_uri(request, key)
         attempts = self._attempts(spec)
         cluster = await self._cluster(caller.org, request.run_spec.cluster_pool)
+        if self._desk.parts is not None:
+            await self._desk.parts.require("queue", key.project, key.domain)
         digest = await self._desk.store.call(tasks.put_spec, spec)
         new = NewRun(key, cluster, name, version, digest, caller.subject, inputs_uri, attempts)
         if not await self._desk.store.call(runs.create, new, self._desk.now_ns()):
@@ -227,7 +229,8 @@ class RunService:
 
     def _attempts(self, spec: task_definition_pb2.TaskSpec) -> int:
         attempts = spec.task_template.metadata.retries.retries + 1
-        limit = self._desk.settings.limits.attempts
+        limit, parts = self._desk.settings.limits.attempts, self._desk.parts
+        limit = parts.attempts(limit) if parts else limit
         if attempts > limit:
             raise invalid(f"a task may have at most {limit - 1} retries")
         return int(attempts)

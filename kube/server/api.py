@@ -90,7 +90,10 @@ class KubernetesApp:
         self._watches = _Gate(settings.max_watches)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
+        """Serve one request; WebSockets are refused."""
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
+            return
         request = Request(scope, receive, self._settings)
         try:
             request.check_framing()

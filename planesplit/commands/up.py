@@ -57,6 +57,7 @@ def _explain(ready: Ready) -> None:
     progress(f"  control plane  {ready.urls.control}")
     progress(f"  relay          {ready.urls.relay}  (metrics: {ready.urls.ops}/metrics)")
     progress(f"  its seal       {ready.seal}")
+    progress(f"  kubernetes     {ready.kubernetes}  (its own)")
     for cluster in ready.clusters:
         _explain_cluster(cluster)
     progress(f"  flyte CLI      flyte --config {ready.flyte.config} get project")

@@ -17,9 +17,9 @@ from planesplit.proof.find import Find
 from planesplit.proof.subject import Subject
 from planesplit.residency import Counted
 from planesplit.split.core import Split
-from planesplit.split.options import CONTROL, RELAY
+from planesplit.split.options import CONTROL, KUBE, RELAY
 
-VENDOR_PLANES = (RELAY, CONTROL)
+VENDOR_PLANES = (RELAY, KUBE, CONTROL)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -45,6 +45,10 @@ class Backend(Protocol):
         """Where clients find the control plane and the relay."""
 
     @property
+    def kube_url(self) -> str:
+        """Where the control plane's own Kubernetes API listens."""
+
+    @property
     def seal(self) -> str:
         """How the relay is sealed, as it tells."""
 

@@ -92,11 +92,21 @@ def customer(
     }
 
 
+def kube(options: SplitOptions, files: Directory, ports: dict[str, int]) -> Table:
+    """Return the table of the control plane's own Kubernetes API."""
+    table: Table = {"host": options.vendor.address, **ports}
+    table["token_file"] = str(files.kubernetes_tokens)
+    if files.identities:
+        return {**table, "tls": _pair(files.identities.kube)}
+    return {**table, "insecure": True}
+
+
 def control(
     options: SplitOptions,
     files: Directory,
     control_url: str,
     viewer_url: str,
+    kubernetes_url: str,
     port: int = 0,
     prover_fd: int = NOTHING,
 ) -> Table:
@@ -105,6 +115,7 @@ def control(
     Args:
         control_url: the relay's private listener.
         viewer_url: the relay as viewers see it.
+        kubernetes_url: the control plane's own cluster.
         port: that of its earlier life.
         prover_fd: where it sends its memory.
     """
@@ -115,6 +126,11 @@ def control(
         "db_file": str(files.path / "control" / "metadata.db"),
         "relay": {"control_url": control_url, "viewer_url": viewer_url},
         "orgs": _orgs(options),
+        "kubernetes": {
+            "url": kubernetes_url,
+            "ca_file": files.ca_file,
+            "files": {name: str(file) for name, file in files.kubernetes_accounts.items()},
+        },
     }
     if not files.identities:
         return {**table, "insecure": True}

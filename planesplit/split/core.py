@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -21,21 +20,18 @@ import httpx
 import trio
 
 from planesplit.delivery import Delivery, WholeLine, compare, sha256
-from planesplit.ready import ClusterAccess, Credentials, Ready, process_started
+from planesplit.ready import Ready
 from planesplit.residency import Counted, count
 from planesplit.split.backend import Backend, Listener
 from planesplit.split.customer_log import last_written, pod_directory, read_log
+from planesplit.split.describe import describe
 from planesplit.split.directory import Directory, private_directory
-from planesplit.split.flyte_config import write_flyte_config
-from planesplit.split.kubeconfig import write_kubeconfigs
-from planesplit.split.kubernetes_users import OPERATOR
 from planesplit.split.link import Ending, Link
-from planesplit.split.options import AGENT, CONTROL, DEMO_CLIENT, RELAY, SplitOptions
+from planesplit.split.options import AGENT, SplitOptions
 from planesplit.split.plane import LAST_LINES, PlaneFailed
 from planesplit.split.process_memory import ProcessMemory
 from planesplit.split.processes import Processes
 from planesplit.split.ring import Ring
-from planesplit.split.site import Site
 from planesplit.split.sole import sole
 from planesplit.split.steering import serve_steering
 from planesplit.tail import Line
@@ -304,7 +300,7 @@ class Split:
                     self._planes = self._backend(nursery)
                     async with _stopping(self._planes):
                         await self._planes.start()
-                        self.ready = self._describe()
+                        self.ready = describe(self.options, self._files, self._planes)
                         if self.options.mode == "processes":
                             await nursery.start(serve_steering, self, self._files.path)
                         async with self._clients():
@@ -334,55 +330,6 @@ class Split:
         viewer = open_viewer(self.ready, mounts=planes.mounts, now_s=planes.now_s)
         async with self._ops, viewer as self.viewer:
             yield
-
-    def _describe(self) -> Ready:
-        files, options = self._files, self.options
-        login = None
-        if files.identities:
-            login = Credentials(DEMO_CLIENT, str(files.secret_file(DEMO_CLIENT)))
-        urls = self._planes.urls
-        flyte_file = files.path / "flyte.yaml"
-        return Ready(
-            pid=os.getpid(),
-            pid_started=process_started(os.getpid()),
-            directory=str(files.path),
-            insecure=options.insecure,
-            place=options.place,
-            urls=urls,
-            flyte=write_flyte_config(flyte_file, urls.control, options.place, files.ca_file, login),
-            pids=self._planes.pids,
-            seal=self._planes.seal,
-            memory=self._handed_over(),
-            ca_file=files.ca_file,
-            credentials=login,
-            clusters=tuple(self._access(site) for site in files.sites.values()),
-        ).write(files.path / "ready.json")
-
-    def _handed_over(self) -> dict[str, tuple[int, ...]]:
-        memories = {plane: self.memory(plane) for plane in (RELAY, CONTROL)}
-        return {plane: memory.descriptors for plane, memory in memories.items() if memory}
-
-    def _access(self, site: Site) -> ClusterAccess:
-        urls, key = self._planes.site_urls(site), site.store_keys["operator-system"]
-        return ClusterAccess(
-            cluster=site.cluster,
-            kubernetes=urls.kubernetes,
-            objects=urls.objects,
-            registry=urls.registry,
-            clickhouse=urls.clickhouse,
-            data=urls.data,
-            kubernetes_token_file=str(site.kubernetes_accounts[OPERATOR]),
-            kubeconfigs=write_kubeconfigs(
-                site.path / "kubeconfig",
-                urls.kubernetes,
-                self._files.ca_file,
-                site.kubernetes_accounts,
-            ),
-            objects_access_key=key.access_key,
-            objects_secret_file=str(key.secret_file),
-            clickhouse_user="agent",
-            clickhouse_password_file=str(site.secret_file("clickhouse-agent")),
-        )
 
 
 @asynccontextmanager

@@ -15,9 +15,10 @@ import tomli_w
 
 from planesplit.pki import Authority, Leaf, Renewal
 from planesplit.ready import process_started, write_atomically
-from planesplit.split.kubernetes_users import write_secret
+from planesplit.split.kubernetes_users import write_secret, write_tokens
 from planesplit.split.options import DEMO_CLIENT, Client, SplitOptions
 from planesplit.split.site import Site
+from policy.roles import accounts
 
 PREFIX = "planesplit-"
 
@@ -64,6 +65,7 @@ class Identities:
     relay: Leaf
     control: Leaf
     control_client: Leaf
+    kube: Leaf
 
 
 class Directory:
@@ -71,6 +73,8 @@ class Directory:
 
     Attributes:
         sites: what belongs to each cluster, by its name.
+        kubernetes_tokens: of the control plane's own cluster, for its API server.
+        kubernetes_accounts: token files of that API's users, by account.
 
     Args:
         path: the private directory, empty.
@@ -83,6 +87,11 @@ class Directory:
             (path / name).mkdir(mode=0o700)
         self.authority = authority = None if options.insecure else Authority(path / "pki")
         self.identities = self._issue(authority) if authority else None
+        secrets = path / "secrets"
+        self.kubernetes_tokens = secrets / "kubernetes-tokens.csv"
+        self.kubernetes_accounts = write_tokens(
+            secrets, self.kubernetes_tokens, accounts("control")
+        )
         self.clients = self._clients()
         for client in self.clients:
             write_secret(self.secret_file(client.client_id))
@@ -143,6 +152,7 @@ class Directory:
             relay=authority.server("relay", hosts),
             control=authority.server("control_stub", hosts),
             control_client=authority.control(),
+            kube=authority.server("kube", hosts),
         )
 
     def _clients(self) -> tuple[Client, ...]:

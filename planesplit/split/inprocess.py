@@ -24,12 +24,8 @@ from compute_agent.settings import AgentSettings
 from control_stub.app import ControlPlane, control_plane, read_secrets
 from control_stub.settings import ControlSettings
 from customer_stub.cluster import Cluster
-from customer_stub.kubernetes.api import kubernetes_api
-from customer_stub.kubernetes.clients import Clients
 from customer_stub.settings import CustomerSettings
 from kube.client import KubernetesApi
-from kube.server.tokens import Tokens as KubernetesTokens
-from kube.server.tokens import read_token_file
 from planesplit.pki import CONTROL_URI, agent_uri
 from planesplit.ready import Urls
 from planesplit.split import configs
@@ -38,9 +34,20 @@ from planesplit.split.configs import SiteUrls
 from planesplit.split.directory import Directory
 from planesplit.split.link import Link
 from planesplit.split.memory_http import AsgiTransport, StreamTransport
+from planesplit.split.memory_kubernetes import CONTROL_URL as CONTROL_KUBE_URL
+from planesplit.split.memory_kubernetes import CUSTOMER_URL as KUBERNETES_URL
+from planesplit.split.memory_kubernetes import control_kubernetes, customer_kubernetes
+from planesplit.split.memory_part import Part
 from planesplit.split.memory_stream import memory_stream_pair
 from planesplit.split.operator import operate, renew_certificate
-from planesplit.split.options import AGENT, CONTROL, CUSTOMER, RELAY, SplitOptions
+from planesplit.split.options import (
+    AGENT,
+    CONTROL,
+    CUSTOMER,
+    KUBE,
+    RELAY,
+    SplitOptions,
+)
 from planesplit.split.plane import PlaneFailed
 from planesplit.split.ring import Ring
 from planesplit.split.site import Site
@@ -56,22 +63,11 @@ from tunnel.transport import Transport
 from tunnel.websocket import connect_websocket
 
 URLS = Urls(control="http://control", relay="http://relay", ops="http://ops")
-KUBERNETES_URL = "http://kubernetes"
 OBJECTS_URL = "http://localhost"
 REGISTRY_URL = "http://registry"
-WEBHOOK_URL = "http://webhook"
 PRIVATE_URL = "http://relay-private"
 
 Serve = Callable[[trio.abc.Stream], Awaitable[None]]
-
-
-class _Part:
-    """A plane that runs here: its tasks' scope, and the nursery of its connections."""
-
-    def __init__(self) -> None:
-        self.scope = trio.CancelScope()
-        self.ended = trio.Event()
-        self.connections: trio.Nursery | None = None
 
 
 class InProcess:
@@ -85,12 +81,13 @@ class InProcess:
 
     def __init__(self, options: SplitOptions, files: Directory, nursery: trio.Nursery) -> None:
         self._options, self._files, self._nursery = options, files, nursery
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, Part] = {}
         self._relay: Relay
         self._operator: httpx.AsyncClient
         self._control: ControlPlane
         self._control_app: AsgiApp
         self._kubernetes_app: Any
+        self._kube_app: Any
         self._objects_app: Any
         self._epoch_s = time.time() - trio.current_time()
         self.journals = {name: Ring() for name in options.planes}
@@ -114,8 +111,13 @@ class InProcess:
         return SiteUrls(kubernetes=KUBERNETES_URL, objects=OBJECTS_URL)
 
     @property
+    def kube_url(self) -> str:
+        """See Backend; nothing listens."""
+        return CONTROL_KUBE_URL
+
+    @property
     def pids(self) -> dict[str, int]:
-        """This process, four times."""
+        """This process, once for each."""
         return dict.fromkeys(self._options.planes, os.getpid())
 
     @property
@@ -136,7 +138,7 @@ class InProcess:
         Raises:
             PlaneFailed: the agent opened no tunnel in `ready_s`.
         """
-        for name in (CUSTOMER, RELAY, CONTROL):
+        for name in (CUSTOMER, RELAY, KUBE, CONTROL):
             await self._start(name)
         if self._files.identities:
             await self._nursery.start(self._operate)
@@ -214,7 +216,7 @@ class InProcess:
 
     async def stop(self) -> None:
         """End every plane."""
-        for name in (AGENT, CONTROL, RELAY, CUSTOMER):
+        for name in (AGENT, CONTROL, KUBE, RELAY, CUSTOMER):
             if name in self._parts:
                 await self.kill(name)
 
@@ -226,28 +228,13 @@ class InProcess:
     async def _start(self, name: str) -> None:
         runs = {
             RELAY: self._run_relay,
+            KUBE: self._run_kube,
             CUSTOMER: self._run_customer,
             CONTROL: self._run_control,
             AGENT: self._run_agent,
         }
-        self._parts[name] = part = _Part()
-        await self._nursery.start(self._run, part, runs[name])
-
-    async def _run(
-        self,
-        part: _Part,
-        run: Callable[..., Awaitable[None]],
-        *,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
-        try:
-            with part.scope:
-                async with trio.open_nursery() as part.connections:
-                    await run(task_status=task_status)
-                    part.connections.cancel_scope.cancel()
-        finally:
-            part.connections = None
-            part.ended.set()
+        self._parts[name] = part = Part()
+        await self._nursery.start(part.run, runs[name])
 
     async def _run_relay(self, *, task_status: trio.TaskStatus[None]) -> None:
         config = load(
@@ -271,7 +258,6 @@ class InProcess:
         settings = load(CustomerSettings, table)
         journal = self._journal(CUSTOMER)
         cluster = Cluster(settings, journal=journal, clock=lambda: int(self.now_s() * 1e9))
-        tokens = KubernetesTokens(read_token_file(settings.token_file))
         assert cluster.stores is not None
         self._objects_app = cluster.stores.objects
         registry: Any = cluster.stores.registry
@@ -280,21 +266,21 @@ class InProcess:
             registry_url=REGISTRY_URL,
             registry_transport=AsgiTransport(lambda: registry, self._in(CUSTOMER)),
         )
-        to_api = AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))
-        webhook: Any = cluster.call_api(Clients(KUBERNETES_URL, settings.accounts, to_api))
-        to_webhook = AsgiTransport(lambda: webhook, self._in(CUSTOMER))
-        self._kubernetes_app = kubernetes_api(
-            cluster,
-            tokens,
-            settings,
-            journal,
-            connect=lambda url, bundle: httpx.AsyncClient(transport=to_webhook),
+        self._kubernetes_app = await customer_kubernetes(
+            cluster, settings, journal, self._in(CUSTOMER)
         )
-        await webhook.register(WEBHOOK_URL, "")
         await cluster.run(task_status=task_status)
 
+    async def _run_kube(self, *, task_status: trio.TaskStatus[None]) -> None:
+        table = self._table(configs.kube(self._options, self._files, {}), KUBE)
+        self._kube_app = control_kubernetes(table, self._journal(KUBE), self.now_s)
+        task_status.started()
+        await trio.sleep_forever()
+
     async def _run_control(self, *, task_status: trio.TaskStatus[None]) -> None:
-        plain = configs.control(self._options, self._files, PRIVATE_URL, URLS.relay)
+        plain = configs.control(
+            self._options, self._files, PRIVATE_URL, URLS.relay, CONTROL_KUBE_URL
+        )
         settings = load(ControlSettings, self._table(plain, CONTROL))
         private = self._to_relay(
             lambda relay: partial(relay.serve_control, peer=Peer((CONTROL_URI,)))
@@ -307,6 +293,7 @@ class InProcess:
             clock=self.now_s,
             threaded=False,
             relay_transport=private,
+            kubernetes_transport=AsgiTransport(lambda: self._kube_app, self._in(KUBE)),
         ) as plane:
             self._control, self._control_app = plane, plane.asgi
             task_status.started()
@@ -391,7 +378,7 @@ class InProcess:
         if plane not in (AGENT, RELAY):
             raise ValueError(f"in one process only {AGENT} and {RELAY} can be frozen, not {plane}")
 
-    def _named(self, plane: str) -> _Part:
+    def _named(self, plane: str) -> Part:
         try:
             return self._parts[plane]
         except KeyError:

@@ -11,9 +11,9 @@ from planesplit.ready import Place
 from tunnel.settings import setting
 
 Mode = Literal["processes", "inprocess"]
-RELAY, CONTROL = "relay", "control_stub"
+RELAY, CONTROL, KUBE = "relay", "control_stub", "kube"
 CUSTOMER, CLICKHOUSE, AGENT = "customer_stub", "clickhouse", "compute_agent"
-PLANES = (RELAY, CUSTOMER, CONTROL, AGENT)  # what every split has
+PLANES = (RELAY, KUBE, CUSTOMER, CONTROL, AGENT)  # what every split has
 # glibc wipes what is freed; without the caches in front of it, so that it hears of all of it.
 WIPE_ON_FREE = (
     "GLIBC_TUNABLES=glibc.malloc.perturb=85:glibc.malloc.tcache_count=0",
@@ -136,7 +136,7 @@ class SplitOptions:
         """Names of everything that runs."""
         kinds = (CUSTOMER, CLICKHOUSE, AGENT) if self.has_clickhouse else (CUSTOMER, AGENT)
         each = (self.plane(kind, cluster) for cluster in self.all_clusters for kind in kinds)
-        return (RELAY, CONTROL, *each)
+        return (RELAY, KUBE, CONTROL, *each)
 
     def plane(self, kind: str, cluster: str) -> str:
         """Return the name of a cluster's plane: its kind, `kind@cluster` beyond the first one."""
@@ -145,5 +145,5 @@ class SplitOptions:
     def kind(self, plane: str) -> tuple[str, str]:
         """Return what a plane is, and its cluster; the vendor's planes have none."""
         kind, _, cluster = plane.partition("@")
-        vendor = kind in (RELAY, CONTROL)
+        vendor = kind in (RELAY, KUBE, CONTROL)
         return kind, "" if vendor else cluster or self.place.cluster

@@ -25,6 +25,7 @@ from planesplit.split.options import (
     CLICKHOUSE,
     CONTROL,
     CUSTOMER,
+    KUBE,
     LOOPBACK,
     RELAY,
     WIPE_ON_FREE,
@@ -87,6 +88,11 @@ class Processes:
         """Wall clock, seconds since the epoch."""
         return time.time()
 
+    @property
+    def kube_url(self) -> str:
+        """See Backend."""
+        return self._url(KUBE, "port")
+
     def site_urls(self, site: Site) -> SiteUrls:
         """Return where a cluster's infrastructure listens."""
         customer = self._options.plane(CUSTOMER, site.cluster)
@@ -117,7 +123,9 @@ class Processes:
                 starting.start_soon(self._start_agent, site)
 
     async def _start_vendor(self) -> None:
-        await self._start(RELAY)
+        async with trio.open_nursery() as starting:
+            for plane in (RELAY, KUBE):
+                starting.start_soon(self._start, plane)
         await self._start(CONTROL)
 
     async def _start_customer(self, site: Site) -> None:
@@ -249,9 +257,14 @@ class Processes:
         kind, cluster = options.kind(name)
         if kind == RELAY:
             return configs.relay(options, files, ports, prover_fd)
+        if kind == KUBE:
+            return configs.kube(options, files, ports)
         if kind == CONTROL:
             private, viewers = self._url(RELAY, "control_port"), self._url(RELAY, "viewer_port")
-            return configs.control(options, files, private, viewers, prover_fd=prover_fd, **ports)
+            own = self._url(KUBE, "port")
+            return configs.control(
+                options, files, private, viewers, own, prover_fd=prover_fd, **ports
+            )
         site = files.sites[cluster]
         if kind == CLICKHOUSE:
             return configs.clickhouse(options, site, ports)

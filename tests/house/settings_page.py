@@ -31,6 +31,7 @@ from customer_stub.registry.settings import RegistrySettings
 from customer_stub.samples.settings import SamplesSettings
 from customer_stub.secrets.settings import SecretsSettings
 from customer_stub.settings import ClickHouseTarget, CustomerSettings
+from kube.settings import KubeSettings
 from planesplit.split.options import SplitOptions
 from relay.settings import RelaySettings
 from tunnel.http.settings import HttpLimits
@@ -68,6 +69,7 @@ GROUPS: list[tuple[str, type]] = [
     ("Customer's infrastructure: `[samples]`", SamplesSettings),
     ("Customer's ClickHouse", ClickHouseProcess),
     ("Customer's ClickHouse: `[[users]]`", UserSettings),
+    ("Control plane's own Kubernetes API", KubeSettings),
     ("A split (`SplitOptions`)", SplitOptions),
 ]
 HEAD = """# Settings

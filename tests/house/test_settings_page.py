@@ -16,6 +16,7 @@ MODULES = (
     "compute_agent.settings",
     "control_stub.settings",
     "customer_stub.settings",
+    "kube.settings",
     "planesplit.split.options",
 )
 

@@ -19,7 +19,7 @@ import pytest
 pytestmark = pytest.mark.integration
 
 PATIENCE_S = 40
-PLANES = {"relay", "customer_stub", "clickhouse", "control_stub", "compute_agent"}
+PLANES = {"relay", "kube", "customer_stub", "clickhouse", "control_stub", "compute_agent"}
 
 
 def planesplit(

@@ -15,6 +15,7 @@ import pytest
 from compute_agent.settings import AgentSettings
 from control_stub.settings import load_settings
 from customer_stub.settings import CustomerSettings
+from kube.settings import KubeSettings
 from planesplit.ready import process_started
 from planesplit.split import configs
 from planesplit.split.configs import SiteUrls
@@ -69,11 +70,15 @@ def test_every_plane_accepts_its_configuration(files: Directory) -> None:
     options = SplitOptions(insecure=files.identities is None, clients=(Client("reader", "globex"),))
     again = Directory(_new(files.path / "again"), options)
     scheme = "http" if options.insecure else "https"
-    control = configs.control(options, again, f"{scheme}://h:1", f"{scheme}://h:2")
+    control = configs.control(
+        options, again, f"{scheme}://h:1", f"{scheme}://h:2", f"{scheme}://h:3"
+    )
     orgs = load_settings(written(again, "control_stub", control)).orgs
     assert [org.name for org in orgs] == ["acme", "globex"]
     relay = load(RelayConfig, written(again, "relay", configs.relay(options, again, {})))
     assert relay.insecure == options.insecure
+    kube = load(KubeSettings, written(again, "kube", configs.kube(options, again, {})))
+    assert kube.check().insecure == options.insecure
     home, url = again.home, f"{scheme}://127.0.0.1:6"
     customer = load(
         CustomerSettings, written(again, "c", configs.customer(options, again, home, {}, url))
@@ -118,7 +123,7 @@ def test_every_cluster_has_its_own_files_and_secrets(tmp_path: Path) -> None:
     assert not ours & theirs
     assert one.leaves != two.leaves
     assert options.planes == (
-        *("relay", "control_stub", "customer_stub", "clickhouse", "compute_agent"),
+        *("relay", "kube", "control_stub", "customer_stub", "clickhouse", "compute_agent"),
         *("customer_stub@c2", "clickhouse@c2", "compute_agent@c2"),
     )
     assert options.kind("clickhouse@c2") == ("clickhouse", "c2")

@@ -10,7 +10,7 @@ from planesplit.proof import processes
 from planesplit.proof.detectors.base import Detector
 from planesplit.proof.find import Find
 from planesplit.proof.stage import Stage
-from planesplit.split.options import CONTROL, RELAY
+from planesplit.split.options import CONTROL, KUBE, RELAY
 
 LOOK_EVERY_S = 0.05
 
@@ -26,6 +26,7 @@ class Sockets(Detector):
         self._listening: dict[int, frozenset[int]] = {}
         self._unix: dict[int, int] = {}  # how many, when it was first looked at
         self._relay_ports: frozenset[int] = frozenset()  # they outlive a restart
+        self._kube_ports: frozenset[int] = frozenset()
         self._seen = 0
 
     async def arm(self, stage: Stage) -> None:
@@ -55,10 +56,12 @@ class Sockets(Detector):
 
     def _look_once(self, stage: Stage) -> None:
         pids = stage.vendor_pids
-        for plane in (RELAY, CONTROL):
+        for plane in (RELAY, KUBE):
             if plane in pids:
-                allowed = frozenset() if plane == RELAY else self._relay_ports or None
-                self._plane(plane, pids[plane], allowed)
+                self._plane(plane, pids[plane], frozenset())
+        if CONTROL in pids:
+            known = self._relay_ports | self._kube_ports if self._relay_ports else None
+            self._plane(CONTROL, pids[CONTROL], known)
 
     def _plane(self, plane: str, pid: int, may_dial: frozenset[int] | None) -> None:
         """Look at one plane: it may listen, accept, and dial nothing but `may_dial`.
@@ -75,6 +78,8 @@ class Sockets(Detector):
                 self._trace(f"{plane} listens on a further port", "listener")
         if plane == RELAY:
             self._relay_ports |= listening
+        elif plane == KUBE:
+            self._kube_ports |= listening
         known = self._listening.get(pid, frozenset())
         if not known:
             return  # it is about to start: what it does then is its loader's

@@ -1,0 +1,1 @@
+"""What the control plane's parts read of their own cluster, each under its service account."""
