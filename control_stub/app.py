@@ -18,7 +18,7 @@ from control_stub.directory import Binding
 from control_stub.identity import DEMO_SUBJECT, Access
 from control_stub.issuer import Issuer
 from control_stub.keys import KeyRing
-from control_stub.kubernetes.parts import Parts
+from control_stub.kubernetes.parts import open_parts
 from control_stub.kubernetes.provisioning import provisioner
 from control_stub.notices import Notices
 from control_stub.policy import Policy
@@ -112,8 +112,7 @@ async def control_plane(
         ring = KeyRing(store, issuer, policy, settings.limits, journal, clock)
         demo_org = settings.demo_org if settings.insecure else ""
         access = Access(issuer, policy, clock, demo_org)
-        own = settings.kubernetes
-        parts = Parts(own, kubernetes_transport) if own is not None else None
+        parts = open_parts(settings.kubernetes, kubernetes_transport)
         desk = Desk(settings, store, access, notices, journal, clock, RowCounts(), parts)
         async with relay_http(settings, relay_transport) as http, trio.open_nursery() as nursery:
             link = RelayLink(http, notices, settings.limits, journal, desk.rows, issuer)

@@ -126,6 +126,13 @@ class Parts:
                 yield f'{METRIC}{{part="{part}",kind="{kind}"}} {len(view.all())}'
 
 
+def open_parts(
+    settings: KubernetesSettings | None, transport: httpx.AsyncBaseTransport | None
+) -> Parts | None:
+    """Return the parts' views, None where the control plane has no cluster of its own."""
+    return None if settings is None else Parts(settings, transport)
+
+
 def namespace_of(project: str, domain: str) -> str | None:
     """Return the namespace of a project's domain, None if it can't be one's name."""
     name = f"{project}-{domain}"
