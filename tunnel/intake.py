@@ -12,6 +12,7 @@ import threading
 import trio
 
 from tunnel.frames import MAX_FRAME_BYTES
+from tunnel.heap import blank
 from tunnel.tls import TlsStream
 from tunnel.wipe import wipe
 
@@ -26,7 +27,7 @@ class Shared(threading.local):
     """
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(BUFFER_BYTES))
+        self.view = blank(BUFFER_BYTES)
         self._used = 0
 
     def used(self, count: int) -> None:

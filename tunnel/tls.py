@@ -19,6 +19,7 @@ import trio
 
 from tunnel.errors import Code, HandshakeFailed
 from tunnel.gather import SendsNow, skip
+from tunnel.heap import blank
 from tunnel.payload import Buffer
 from tunnel.peer import Peer, peer_of
 from tunnel.wipe import wipe
@@ -94,8 +95,8 @@ class _Scratch(threading.local):
     """What all TLS streams of a thread share; in use from one await to the next only."""
 
     def __init__(self) -> None:
-        self.plain = memoryview(bytearray(max(READ_BYTES, WRITE_BYTES)))
-        self.records = memoryview(bytearray(READ_BYTES))
+        self.plain = blank(max(READ_BYTES, WRITE_BYTES))
+        self.records = blank(READ_BYTES)
 
 
 _scratch = _Scratch()

@@ -49,9 +49,12 @@ class Memory:
 async def measure_memory(progress: Progress, streams: int = MORE_STREAMS) -> Memory:
     """Open streams over our relay and let them rest.
 
+    The few that are there first get as much as all others do later: buffers that streams share
+    have been used, then, and are no part of what one more takes.
+
     Args:
         progress: told what is going on.
-        streams: beside the few that are there first.
+        streams: beside the few.
 
     Raises:
         MeasureError: it failed.
@@ -61,7 +64,7 @@ async def measure_memory(progress: Progress, streams: int = MORE_STREAMS) -> Mem
         rig = await start_relay(lab, Load(0))
         base = await _settled(rig)
         await rig.open_more(FEW_STREAMS)
-        await rig.transfer(1)
+        await rig.transfer(streams // FEW_STREAMS + 1)
         few = await _settled(rig)
         await rig.open_more(streams)
         await rig.transfer(1)
