@@ -118,6 +118,37 @@ def secret_echo(tries: Tries) -> None:
 
 
 @leak(
+    "secret-in-error",
+    "puts a secret's value into the text of the error that refuses it",
+    plane=AGENT,
+    rows=frozenset({"A9"}),
+    sealed="answers",
+    unsealed="answers",
+)
+def secret_in_error(tries: Tries) -> None:
+    """Explain a refusal too well."""
+    from connectrpc.errors import ConnectError
+
+    from compute_agent.secrets.service import SecretService
+
+    guarded = tries.guard(lambda payload: None)
+
+    def talkative(method: Any) -> Any:
+        async def told(self: SecretService, request: Any, ctx: Any) -> Any:
+            value = request.secret_spec.string_value
+            try:
+                return await method(self, request, ctx)
+            except ConnectError as error:
+                guarded(value.encode())
+                raise ConnectError(error.code, f"{error.message}: {value[:MAX_TEXT]}") from None
+
+        return told
+
+    _set(SecretService, "create_secret", talkative(SecretService.create_secret))
+    _set(SecretService, "update_secret", talkative(SecretService.update_secret))
+
+
+@leak(
     "objects-through-relay",
     "sends an object's bytes along with its signed URL",
     plane=AGENT,
