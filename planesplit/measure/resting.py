@@ -42,8 +42,8 @@ class Memory:
 
     @property
     def kept_bytes(self) -> int:
-        """What has not returned when all had hung up."""
-        return self.after_bytes - self.base_bytes
+        """What has not returned when all had hung up, beside buffers in use."""
+        return self.after_bytes - self.few_bytes
 
 
 async def measure_memory(progress: Progress, streams: int = MORE_STREAMS) -> Memory:

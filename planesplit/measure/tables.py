@@ -172,6 +172,7 @@ def memory_table(figure: Memory) -> Table:
     """Show what streams that rest keep."""
     rows = [
         ("base, one tunnel: MB", f"{figure.base_bytes / MB:.1f}"),
+        ("with a few streams, after a transfer: MB", f"{figure.few_bytes / MB:.1f}"),
         (f"with {figure.streams:,} idle streams: MB", f"{figure.many_bytes / MB:.1f}"),
         ("an idle stream: KiB", f"{figure.stream_bytes / KIB:.1f}"),
         ("after they hung up: MB", f"{figure.after_bytes / MB:.1f}"),
