@@ -177,7 +177,7 @@ async def _prepared(cast: Cast) -> dict[Identity, str]:
 
 
 async def _token(who: Identity, cast: Cast, issuer: Issuer) -> str:
-    keys = await cast.plane._store.call(directory.signing_keys)
+    keys = [key.jwk for key in await cast.plane._store.call(directory.signing_keys)]
     match who.token:
         case "none":
             return ""
