@@ -184,8 +184,9 @@ MUTANTS: dict[str, Mutant] = {
     "units overtake each other": _mutant(
         "order", (units.Units, "_complete", _instead(_next_one_first))
     ),
+    # Its bytes are given back to a stream that has never brought them.
     "an unfinished unit is kept": _mutant(
-        "order", (units.Units, "discard", _instead(lambda *_: 0))
+        "every_task_ends", (units.Units, "discard", _instead(lambda *_: 0))
     ),
     "an unfinished unit is forwarded": _mutant(
         "no_double", (units.Units, "_on_data", _instead(_forward_at_once))
