@@ -38,6 +38,7 @@ VERSION = {
     "platform": "linux/amd64",
 }
 PUBLIC = {"/livez": "ok", "/readyz": "ok", "/healthz": "ok", "/version": VERSION}
+PUBLIC["/version/"] = VERSION
 ANONYMOUS = User("system:anonymous", frozenset({UNAUTHENTICATED}))
 ACCESS, METRICS = "/_planesplit/access", "/metrics"
 TEXT = "text/plain"
@@ -61,7 +62,8 @@ class KubernetesApp:
     Args:
         objects: the cluster's.
         plane: whose roles hold.
-        logs: a pod's output by namespace and name; raises ApiError before its first piece.
+        logs: a pod's output by namespace and name, after one empty piece; before that it raises
+            ApiError if there is none.
         tokens: who calls.
         settings: limits.
         journal: told of our own failures.
@@ -113,6 +115,7 @@ class KubernetesApp:
         elif (target.key, target.subresource, target.verb) == ("pods", "log", "get"):
             with self._watches:
                 pieces = self._logs(target.namespace, target.name, request.log_options())
+                await anext(pieces)  # there is a log; else it raises ApiError
                 await _while_connected(lambda: _text(pieces, send), receive)
         elif target.verb == "watch":
             with self._watches:

@@ -9,6 +9,7 @@ from kube.server import status as errors
 from kube.server.admitting import Admission
 from kube.server.authorization import STORED, Authorization
 from kube.server.cluster import ClusterObjects
+from kube.server.kinds import Kind
 from kube.server.objects import Objects
 from kube.server.patches import patched
 from kube.server.request import Request
@@ -83,15 +84,23 @@ class Resources:
     async def _create(self, user: User, found: Objects, namespace: str, body: Any) -> Json:
         if found.kind.namespaced and not self._objects.namespaces.has("", namespace):
             raise errors.not_found("namespaces", namespace)
-        obj = found.admit(found.named(body), namespace)
+        obj = found.admit(found.named(_typed(found.kind, body)), namespace)
         self._check_escalation(user, found, obj)
         obj = await self._admission.admit(user, found.kind, namespace, obj)
         return found.create(namespace, obj)
 
     def _replace(self, user: User, found: Objects, target: Target, body: Any) -> Json:
+        body = _typed(found.kind, body)
         self._check_escalation(user, found, found.admit(body, target.namespace))
         return found.replace(target.namespace, target.name, body)
 
     def _check_escalation(self, user: User, found: Objects, obj: Json) -> None:
         if found.kind.key in STORED:
             self._authorization.check_escalation(user, found.kind.key, obj)
+
+
+def _typed(kind: Kind, body: Any) -> Any:
+    """Return a body with the kind and version that its URL has, where it says neither."""
+    if not isinstance(body, dict) or not {"kind", "apiVersion"}.isdisjoint(body):
+        return body
+    return {"kind": kind.kind, "apiVersion": kind.version, **body}

@@ -102,6 +102,7 @@ class InProcess:
                 (URLS.relay, self._to_relay(lambda relay: relay.serve_viewer)),
                 (URLS.ops, self._to_relay(lambda relay: relay.serve_ops)),
                 (KUBERNETES_URL, AsgiTransport(lambda: self._kubernetes_app, self._in(CUSTOMER))),
+                (CONTROL_KUBE_URL, AsgiTransport(lambda: self._kube_app, self._in(KUBE))),
                 (OBJECTS_URL, AsgiTransport(lambda: self._objects_app, self._in(CUSTOMER))),
             )
         }

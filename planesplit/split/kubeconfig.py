@@ -14,7 +14,7 @@ NAME = "planesplit"
 def write_kubeconfigs(
     directory: Path, url: str, ca_file: str, tokens: Mapping[str, Path]
 ) -> dict[str, str]:
-    """Write a file for each account, which names the account's token and doesn't hold it.
+    """Write a file for each account, mode 0600; it holds the token: not all clients read others.
 
     Args:
         directory: where; made if it isn't there.
@@ -39,7 +39,7 @@ def _text(url: str, ca_file: str, account: str, token_file: Path) -> str:
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": NAME, "cluster": cluster}],
-        "users": [{"name": account, "user": {"tokenFile": str(token_file)}}],
+        "users": [{"name": account, "user": {"token": token_file.read_text().strip()}}],
         "contexts": [{"name": NAME, "context": context}],
         "current-context": NAME,
     }

@@ -1,0 +1,180 @@
+"""A whole split with exactly the white paper's rights: who calls what, and who may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from flyteidl2.cluster.payload_pb2 import SelectClusterRequest
+from flyteidl2.secret import definition_pb2 as definition
+from flyteidl2.secret import payload_pb2 as payload
+from flyteidl2.workflow.run_service_pb2 import CreateRunRequest, CreateRunResponse
+
+from planesplit.connect_client import ConnectError
+from planesplit.events import open_events
+from planesplit.split.core import Split
+from planesplit.split.options import SplitOptions
+
+# What payload flows and the workings around them need, by account: verb, resource.
+COMPUTE = {
+    "executor": {"create pods", "get pods", "delete pods", "list pods", "watch pods"},
+    "proxy-system": {
+        *("get pods/log", "list events", "watch events"),
+        *("create secrets", "update secrets", "get secrets", "list secrets", "delete secrets"),
+    },
+    "operator-system": {"list nodes"},
+    "clustersync-system": {
+        *("create namespaces", "create serviceaccounts", "create resourcequotas"),
+        *(
+            "create roles.rbac.authorization.k8s.io",
+            "create rolebindings.rbac.authorization.k8s.io",
+        ),
+    },
+    "flytepropeller-webhook-system": {
+        "get secrets",
+        "get mutatingwebhookconfigurations.admissionregistration.k8s.io",
+        "create mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    },
+}
+_NAMESPACES = {"list namespaces", "watch namespaces"}
+CONTROL = {
+    "flyteadmin": {"list namespaces", "create namespaces", "create secrets", "create configmaps"},
+    "authorizer": _NAMESPACES,
+    "cluster": {*_NAMESPACES, "list nodes", "watch nodes", "list deployments.apps"},
+    "dataproxy": {"list secrets", "watch secrets"},
+    "executions": {*_NAMESPACES, "list configmaps", "list flyteworkflows.flyte.lyft.com"},
+    "queue": _NAMESPACES,
+    "run-scheduler": _NAMESPACES,
+    "usage": _NAMESPACES,
+    "console": {*_NAMESPACES, "list pods", "list flyteworkflows.flyte.lyft.com"},
+}
+
+
+class Story:
+    """A split in this process, and its operators' looks at the APIs."""
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+
+    async def access(self, url: str, token_file: str) -> list[dict[str, Any]]:
+        headers = {"authorization": f"Bearer {Path(token_file).read_text().strip()}"}
+        async with httpx.AsyncClient(mounts=self.split._planes.mounts) as http:
+            answer = await http.get(f"{url}/_planesplit/access", headers=headers)
+        rows: list[dict[str, Any]] = answer.json()["access"]
+        return [row for row in rows if row["user"].startswith("system:serviceaccount:")]
+
+    async def everywhere(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        ready = self.split.ready
+        cluster = ready.clusters[0]
+        own = Path(ready.directory) / "secrets" / "kubernetes-operator"
+        return (
+            await self.access(cluster.kubernetes, cluster.kubernetes_token_file),
+            await self.access(ready.kubernetes, str(own)),
+        )
+
+
+def used(rows: list[dict[str, Any]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        account = row["user"].rpartition(":")[2]
+        found.setdefault(account, set()).add(f"{row['verb']} {row['resource']}")
+    return found
+
+
+async def secrets_kept(split: Split) -> None:
+    """Every call about a secret, through relay and agent."""
+    endpoint = await split.viewer.endpoint(SelectClusterRequest.OPERATION_USE_SECRETS)
+    place = split.options.place
+    name = definition.SecretIdentifier(
+        organization=place.org, project=place.project, domain=place.domain, name="token"
+    )
+    spec = definition.SecretSpec(string_value="hush")
+    where = {"project": place.project, "domain": place.domain, "organization": place.org}
+    calls: list[tuple[str, Any, type]] = [
+        ("Create", payload.CreateSecretRequest(id=name, secret_spec=spec), CREATED),
+        ("Update", payload.UpdateSecretRequest(id=name, secret_spec=spec), UPDATED),
+        ("Get", payload.GetSecretRequest(id=name), payload.GetSecretResponse),
+    ]
+    for method, request, answer in calls:
+        path = f"{endpoint}/flyteidl2.secret.SecretService/{method}Secret"
+        await split.viewer.client.unary(path, request, answer)
+    await split.viewer.client.unary(
+        f"{endpoint}/flyteidl2.secret.SecretService/ListSecrets",
+        payload.ListSecretsRequest(**where),
+        payload.ListSecretsResponse,
+    )
+
+
+async def secret_used(split: Split) -> None:
+    """A task that wants the secret; then the secret goes."""
+    place = split.options.place
+    request = CreateRunRequest()
+    run = request.run_id
+    run.org, run.project, run.domain, run.name = place.org, place.project, place.domain, "secretive"
+    template = request.task_spec.task_template
+    template.id.name, template.type = "secretive", "container"
+    template.container.image = "planesplit/workload"
+    template.container.args.extend(["plain", "--lines", "1"])
+    template.security_context.secrets.add(key="token", env_var="TOKEN")
+    await split.viewer.call("CreateRun", request, CreateRunResponse)
+    assert (await split.wait("secretive")).phase == "SUCCEEDED"
+    endpoint = await split.viewer.endpoint(SelectClusterRequest.OPERATION_USE_SECRETS)
+    name = definition.SecretIdentifier(
+        organization=place.org, project=place.project, domain=place.domain, name="token"
+    )
+    path = f"{endpoint}/flyteidl2.secret.SecretService/DeleteSecret"
+    gone = payload.DeleteSecretRequest(id=name)
+    await split.viewer.client.unary(path, gone, payload.DeleteSecretResponse)
+
+
+CREATED, UPDATED = payload.CreateSecretResponse, payload.UpdateSecretResponse
+
+
+async def whole_story(split: Split) -> None:
+    """Secrets; a run that is tailed, watched and ends; one that is aborted."""
+    await secrets_kept(split)
+    await secret_used(split)
+    run = await split.run(workload="plain", args=("--lines", "3"))
+    async with split.tail(run) as lines:
+        assert len([line async for line in lines]) == 3
+    async with open_events(split.viewer, run, follow=True) as events:
+        assert [event async for event in events]
+    endless = await split.run(workload="plain", args=("--rate", "1"))
+    async with split.tail(endless) as lines:
+        await anext(lines)
+    await split.viewer.abort(endless)
+    await split.wait(endless)
+
+
+async def test_every_part_calls_under_its_account_and_nothing_is_denied(tmp_path: Path) -> None:
+    async with Split(SplitOptions(mode="inprocess")) as split:
+        await whole_story(split)
+        compute, control = await Story(split).everywhere()
+        assert [row for row in compute + control if not row["allowed"]] == []
+        for expected, rows in ((COMPUTE, compute), (CONTROL, control)):
+            seen = used(rows)
+            assert set(seen) <= set(expected), "nobody else calls"
+            missing = {a: calls - seen.get(a, set()) for a, calls in expected.items()}
+            assert {a: calls for a, calls in missing.items() if calls} == {}
+
+
+@pytest.mark.parametrize("account", ["proxy_system", "clustersync_system"])
+async def test_a_capability_under_a_wrong_account_is_refused(tmp_path: Path, account: str) -> None:
+    """fluentbit may read pods and namespaces, and nothing that these two do."""
+    kept = tmp_path / "split"
+    wrong = kept / "clusters" / "c1" / "secrets" / "kubernetes-fluentbit"
+    settings = {"compute_agent": {"accounts": {account: str(wrong)}}}
+    async with Split(SplitOptions(mode="inprocess", keep=kept, settings=settings)) as split:
+        run = await split.run(workload="plain", args=("--lines", "3"))
+        if account == "clustersync_system":
+            assert (await split.wait(run)).phase == "FAILED"
+        else:
+            with pytest.raises(ConnectError) as caught, trio.fail_after(30):
+                async with split.tail(run) as lines:
+                    _ = [line async for line in lines]
+            assert caught.value.code == "permission_denied"
+        compute, _ = await Story(split).everywhere()
+        assert [row["user"] for row in compute if not row["allowed"]]
