@@ -24,8 +24,7 @@ from tunnel.payload import Buffer
 from tunnel.peer import Peer, peer_of
 from tunnel.wipe import wipe
 
-READ_BYTES = 524_288  # a tenth of the CPU less than 262,144 (measured)
-WRITE_BYTES = 262_144  # OpenSSL keeps as much for each connection that has sent it
+READ_BYTES, WRITE_BYTES = 524_288, 262_144  # OpenSSL keeps the latter for each that has sent it
 Turn = Callable[[], Awaitable[None]]
 CLEANSE_PLAINTEXT = 0x2  # SSL_OP_CLEANSE_PLAINTEXT: OpenSSL wipes what it has handed out
 
