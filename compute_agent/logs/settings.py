@@ -28,7 +28,7 @@ class Batching:
 
 POLICIES = {
     "latency": Batching(0.0005, 0.01, 0.00025, 16_384),
-    "balanced": Batching(0.002, 0.025, 0.001, 4_096),
+    "balanced": Batching(0.002, 0.025, 0.001, 8_192),
     "bulk": Batching(0.02, 0.05, 0.02, 60_000),
 }
 
