@@ -30,7 +30,7 @@ from tunnel.streams import Frame
 from tunnel.websocket_codec import Decoder, Read, encode, masks
 from tunnel.wipe import wipe, wipe_all
 
-IN_A_ROW = 2  # reads or writes until the others have their turn (2 MiB)
+IN_A_ROW = 2  # reads or writes until the others have their turn (1 MiB)
 UNSENT_BYTES = 262_144  # the kernel is busy while a batch is made; 40 ms at 50 Mbit/s
 # Of one read, decoded until the others have their turn: a read of 256 KiB may hold 17,000 frames of
 # one byte, 0.2 s of work (measured); 512 are a few ms.
