@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from customer_stub.collector.opening import open_collector
 from customer_stub.kubernetes.clients import Clients
 from customer_stub.kubernetes.events import EventRecorder
 from customer_stub.kubernetes.logs import read_log
+from customer_stub.kubernetes.observers import LOGS, Observers
 from customer_stub.pods.kubelet import RESTART, Kubelet
 from customer_stub.samples.opening import open_feeder
 from customer_stub.secrets.injection import Injector
@@ -90,6 +92,7 @@ class Cluster:
             _files_root(settings),
         )
         self.collector = self.kubelet.collector = open_collector(settings, journal)
+        self._observers: Observers | None = None
         self._feeder = self.kubelet.feeder = open_feeder(settings, journal)
 
     def call_api(self, clients: Clients) -> SecretsWebhook:
@@ -107,7 +110,16 @@ class Cluster:
         self.kubelet.injector = Injector(
             lookup, settings.secrets, _files_root(settings), marked=True
         )
+        self._observe(Observers(clients))
         return SecretsWebhook(api, settings.secrets.max_secrets)
+
+    def _observe(self, observers: Observers) -> None:
+        if self.collector is not None:
+            self.collector.tag_by(partial(observers.seen, LOGS))
+        if self._feeder is not None:
+            self._feeder.observe(observers)
+        if self.collector is not None or self._feeder is not None:
+            self._observers = observers
 
     def reach_stores(
         self, *, objects_url: str, registry_url: str, registry_transport: Any = None
@@ -157,6 +169,8 @@ class Cluster:
         async with trio.open_nursery() as nursery:
             if self.collector is not None:
                 await nursery.start(self.collector.run)
+            if self._observers is not None:
+                nursery.start_soon(self._observers.run)
             if self._feeder is not None:
                 await nursery.start(self._feeder.run, self.kubelet.running)
             await self.kubelet.run(task_status=task_status)

@@ -13,9 +13,9 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 
 from control_stub.kubernetes.settings import KubernetesSettings
-from control_stub.kubernetes.view import View
 from kube.client import KubernetesApi
 from kube.settings import ClientLimits
+from kube.view import View
 from tunnel.tls import client_context
 from tunnel.token import TokenFile
 

@@ -26,7 +26,10 @@ MAX_PAUSE_S = 2.0  # a reader waits some seconds for what it knows to be missing
 SAVE_S = 1.0  # a crash makes at most so much be sent again
 LABELS = ("org", "project", "domain", "run", "action", "attempt")
 
+TAG_S = 5.0  # for a pod that the API has not told the collector yet
+
 Json = Mapping[str, Any]
+Tags = Callable[[Json], Json | None]
 
 
 class Collector:
@@ -54,10 +57,16 @@ class Collector:
         self._saved_s = 0.0
         self._idle = trio.Event()
         self.lost_records = 0
+        self._tags: Tags | None = None
+        self._untagged: dict[Follower, tuple[Json, float]] = {}
         for source, reached in positions.load(state_file) if state_file else []:
             follower = Follower(source, settings, reached)
             follower.ended = True  # its pod ended with the process that ran it
             self._followers[str(source.directory), source.restart] = follower
+
+    def tag_by(self, tags: Tags) -> None:
+        """Have labels come from the API, as an account sees them, not from the node."""
+        self._tags = tags
 
     @property
     def active(self) -> int:
@@ -77,6 +86,9 @@ class Collector:
         """
         resource = self._resource(pod)
         follower = Follower(LogSource(resource, directory, restart), self._settings)
+        if self._tags is not None:
+            resource.update(dict.fromkeys((f"planesplit.{name}" for name in LABELS), ""))
+            self._untagged[follower] = pod, trio.current_time() + TAG_S
         self._followers[str(directory), restart] = follower
         return follower.observe
 
@@ -118,7 +130,7 @@ class Collector:
         self._shed()
         rows: list[Collected] = []
         size = 0
-        for follower in list(self._followers.values()):
+        for follower in filter(self._tagged, list(self._followers.values())):
             while len(rows) < self._settings.batch_rows and size < self._settings.batch_bytes:
                 entries = follower.read(READ_BYTES)
                 if not entries:
@@ -135,6 +147,20 @@ class Collector:
         if self._dirty and (not rows or trio.current_time() - self._saved_s >= SAVE_S):
             self._save()  # only here: everything that was read is taken
         return bool(rows)
+
+    def _tagged(self, follower: Follower) -> bool:
+        """Whether a log can be sent: its pod was seen, or it was waited for long enough."""
+        if follower not in self._untagged:
+            return True
+        assert self._tags is not None
+        pod, until = self._untagged[follower]
+        seen = self._tags(pod)
+        if seen is not None:
+            follower.source.resource.update(_labels(seen))
+        elif trio.current_time() < until:
+            return False
+        del self._untagged[follower]
+        return True
 
     async def _insert(self, rows: list[Collected]) -> None:
         """Send a batch until it is taken; a batch that is refused for good is lost."""
@@ -179,9 +205,8 @@ class Collector:
 
     def _resource(self, pod: Json) -> dict[str, str]:
         meta = pod["metadata"]
-        labels = meta.get("labels") or {}
         return {
-            **{f"planesplit.{name}": labels.get(f"planesplit/{name}", "") for name in LABELS},
+            **_labels(pod),
             "k8s.pod.name": meta["name"],
             "k8s.pod.uid": meta["uid"],
             "k8s.namespace.name": meta["namespace"],
@@ -189,3 +214,8 @@ class Collector:
             "k8s.node.name": self._settings.node,
             "k8s.cluster.name": self._settings.cluster,
         }
+
+
+def _labels(pod: Json) -> dict[str, str]:
+    labels = pod["metadata"].get("labels") or {}
+    return {f"planesplit.{name}": labels.get(f"planesplit/{name}", "") for name in LABELS}

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import trio
 
 from customer_stub.clickhouse_writer import FIRST_PAUSE_S, WriteFailed
+from customer_stub.kubernetes.observers import Observers
 from customer_stub.samples.sampler import Running, Sampler
 from customer_stub.samples.settings import SamplesSettings
 from customer_stub.samples.usage import Usage, measure
@@ -73,6 +74,12 @@ class Feeder:
         self._begun: list[Running] = []
         self._awake = trio.Event()
         self.written = self.dropped = 0
+        self._observers: Observers | None = None
+
+    def observe(self, observers: Observers) -> None:
+        """Have rows made of what the accounts of cost, state and GPUs see at the API."""
+        self._observers = observers
+        self._sampler.sees = observers.seen
 
     def started(self, one: Running) -> None:
         """Have a pod sampled that has just started; it may have ended when its turn comes."""
@@ -117,6 +124,8 @@ class Feeder:
         due = self._sampler.due(running, now_s, now_ns)
         if not due:
             return
+        if self._observers is not None:
+            await self._observers.see(one.pod for one in due)
         pids = [one.pid for one in due if one.pid is not None]
         used = await trio.to_thread.run_sync(self._measure, pids) if pids else {}
         for one in due:

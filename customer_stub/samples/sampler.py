@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from customer_stub.clickhouse_writer import timestamp
+from customer_stub.kubernetes.observers import COSTS, GPUS, STATE
 from customer_stub.samples.resources import Resources, resources_of
 from customer_stub.samples.settings import SamplesSettings
 from customer_stub.samples.usage import Usage
@@ -71,6 +72,9 @@ class _Track:
 class Sampler:
     """Samples pods when they are due; a new pod at once, so that also a short one has one.
 
+    Attributes:
+        sees: whether an account sees a pod at the API; without an API everybody sees all.
+
     Args:
         settings: period, prices, defaults.
         cluster: name of the cluster in every row.
@@ -80,6 +84,7 @@ class Sampler:
     def __init__(self, settings: SamplesSettings, *, cluster: str, node: str) -> None:
         self._settings, self._cluster, self._node = settings, cluster, node
         self._tracks: dict[str, _Track] = {}
+        self.sees: Callable[[str, Mapping[str, Any]], object] = lambda account, pod: True
 
     def due(self, running: Sequence[Running], now_s: float, now_ns: int) -> list[Running]:
         """Return the pods to sample now, and forget those that run no more."""
@@ -129,10 +134,12 @@ class Sampler:
             yield "container.cpu.usage", given.cores * wave, SIMULATED
             memory = given.memory_bytes * (0.3 + 0.4 * wave)
             yield "container.memory.usage", round(memory), SIMULATED
-        yield "container.cpu.allocated", given.cores, {}
-        yield "container.memory.allocated", given.memory_bytes, {}
-        yield "container.cost", given.usd_per_hour(self._settings), {}
-        for index, phase in enumerate(track.gpu_phases):
+        if self.sees(STATE, one.pod):
+            yield "container.cpu.allocated", given.cores, {}
+            yield "container.memory.allocated", given.memory_bytes, {}
+        if self.sees(COSTS, one.pod):
+            yield "container.cost", given.usd_per_hour(self._settings), {}
+        for index, phase in enumerate(track.gpu_phases if self.sees(GPUS, one.pod) else ()):
             yield "gpu.utilization", _wave(track, phase), {"gpu": str(index), **SIMULATED}
 
     def _track(self, pod: Mapping[str, Any], now_s: float, now_ns: int) -> _Track:
