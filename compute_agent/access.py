@@ -34,6 +34,7 @@ from tunnel.verifier import (
     Kind,
     TokenInvalid,
     import_keys,
+    issued_at,
 )
 
 ANY = "*"
@@ -113,16 +114,21 @@ class Access:
         self._watchers.append(changed)
 
     def withdrawn(self, head: RequestHead, capability: Capability) -> bool:
-        """Whether an exchange that was let through would be no more, by roles and revocations."""
+        """Whether an exchange that was let through would be no more, by roles and revocations.
+
+        Its proof was verified then: it may have ended since, or its key may be out of use.
+        """
         if capability.opened_by != "viewer":
             return False
+        scope, permission = head.scope, capability.permission
         try:
-            self._check_viewer(head, capability, self._grace_s)
-        except ProofRefused as error:
-            return error.flaw is Flaw.REVOKED
-        except ConnectError as error:
-            return error.code is Code.PERMISSION_DENIED
-        return False
+            revoked_s = self._in_force().revoked.get(head.viewer, 0)
+            if self._trust is not None and head.proof and issued_at(head.proof) < revoked_s:
+                return True
+            place = scope.org, scope.project, scope.domain
+            return not self.permits(head.viewer, *place, permission)
+        except ConnectError:
+            return False  # what the agent was told has run out: nothing new begins
 
     async def known(self, wait_s: float) -> None:
         """Wait a moment for the first push.

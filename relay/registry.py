@@ -128,6 +128,7 @@ class Registry:
         self._clock, self._metrics = clock, metrics
         self._slots: dict[Key, Tunnel] = {}
         self._carried: dict[str, int] = {}  # by tunnels that have ended
+        self._counted: set[Tunnel] = set()  # those that have not, also when replaced
         self._relieved: dict[Key, Tunnel] = {}  # those that drain beside their successors
         self._arrivals: dict[tuple[str, str], trio.Event] = {}
         self._changed = trio.Event()
@@ -142,6 +143,7 @@ class Registry:
         older = self._slots.get(key)
         tunnel = Tunnel(identity, session, self._clock())
         self._slots[key] = tunnel
+        self._counted.add(tunnel)
         self._metrics.add("relay_tunnels_total", "opened")
         self._bump()
         self._arrivals.pop(key[:2], trio.Event()).set()
@@ -162,6 +164,7 @@ class Registry:
     def leave(self, tunnel: Tunnel) -> None:
         """The tunnel has ended; a newer one of the slot stays untouched."""
         org = tunnel.identity.org
+        self._counted.discard(tunnel)
         if tunnel.session is not None:
             self._carried[org] = self._carried.get(org, 0) + tunnel.session.carried_bytes
         tunnel.session, tunnel.since_s = None, self._clock()
@@ -200,8 +203,9 @@ class Registry:
 
     def carried_bytes(self, org: str) -> int:
         """Return what an organisation's tunnels have carried so far, both ways."""
-        live = (t.session for t in self.live() if t.identity.org == org and t.session is not None)
-        return self._carried.get(org, 0) + sum(session.carried_bytes for session in live)
+        sessions = (t.session for t in self._counted if t.identity.org == org)
+        live_bytes = sum(session.carried_bytes for session in sessions if session is not None)
+        return self._carried.get(org, 0) + live_bytes
 
     def live(self) -> Iterator[Tunnel]:
         """The tunnels that are up."""

@@ -155,10 +155,23 @@ def _verified(
 
 def embedded_identity(token: str) -> str:
     """Return the identity that a verified viewer's token carries, empty if it carries none."""
+    value = _payload(token).get("identity")
+    return value if isinstance(value, str) else ""
+
+
+def issued_at(token: str) -> int:
+    """Return when a token says it was issued, which nobody has verified; 0 if it says nothing."""
+    try:
+        value = _payload(token)["iat"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return 0
+    return value if type(value) is int else 0
+
+
+def _payload(token: str) -> Any:
     payload = token.split(".")[1]
     padded = payload + "=" * (-len(payload) % 4)
-    value = json.loads(base64.urlsafe_b64decode(padded)).get("identity")
-    return value if isinstance(value, str) else ""
+    return json.loads(base64.urlsafe_b64decode(padded))
 
 
 def _well_formed(claims: dict[str, Any]) -> bool:

@@ -209,6 +209,23 @@ def test_a_tail_resumes_for_a_while_after_its_tokens_end() -> None:
     assert _outcome(head, access, resumed=True) == Flaw.EXPIRED
 
 
+@pytest.mark.parametrize("why", ["its identity has ended", "its key is out of use"])
+@pytest.mark.parametrize("by", ["a revocation", "a role"])
+def test_what_runs_on_without_a_good_proof_ends_when_it_is_withdrawn(why: str, by: str) -> None:
+    now_s = NOW_S
+    access, head = access_of(ISSUER, now_s=lambda: now_s), _viewers("vic")
+    access.check(head, CAPABILITIES[TAIL_LOGS])
+    keys = ISSUER if why == "its identity has ended" else new_issuer()
+    now_s += 100_000
+    access.put(push(keys, version=2, revoked={"vic": int(NOW_S)}))
+    assert not access.withdrawn(head, CAPABILITIES[TAIL_LOGS])
+    changes: dict[str, Any] = {"bindings": ()}
+    if by == "a revocation":
+        changes = {"revoked": {"vic": int(NOW_S) + 1}}
+    access.put(push(keys, version=3, **changes))
+    assert access.withdrawn(head, CAPABILITIES[TAIL_LOGS])
+
+
 def test_what_the_agent_was_told_runs_out_and_is_renewed() -> None:
     clock = SimpleNamespace(now=NOW_S)
     access = access_of(ISSUER, now_s=lambda: clock.now, version=3, expires_s=int(NOW_S) + 50)

@@ -9,8 +9,11 @@ import pytest
 import trio
 from stage import ANSWER, bearer, error_of, message, serve_unit, stage
 
+from relay.auth import AgentIdentity
 from relay.calls import Calls
 from relay.connect_errors import ConnectError
+from relay.metrics import Metrics
+from relay.registry import Registry
 from relay.settings import RelaySettings
 from relay.tenants import Bucket, Tenants
 
@@ -153,3 +156,18 @@ def test_only_viewers_are_counted() -> None:
         capability = SimpleNamespace(opened_by=opened_by)
         calls.enter(_Call(capability=capability, head=SimpleNamespace(scope=scope)))
     assert world.enter() == "org_streams"
+
+
+def test_what_a_replaced_tunnel_has_carried_counts_until_it_ends_and_after() -> None:
+    registry = Registry(lambda: 0.0, Metrics(), 4)
+    old, new = (
+        SimpleNamespace(carried_bytes=count, rtt_s=None, is_open=True, close=lambda _code: None)
+        for count in (10_000, 1)
+    )
+    tunnel = registry.admit(AgentIdentity("acme", "c1", 0, 0.0), old)
+    assert registry.carried_bytes("acme") == 10_000
+    registry.admit(AgentIdentity("acme", "c1", 0, 0.0), new)
+    assert registry.carried_bytes("acme") == 10_001
+    registry.leave(tunnel)
+    assert registry.carried_bytes("acme") == 10_001
+    assert registry.carried_bytes("globex") == 0
