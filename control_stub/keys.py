@@ -18,6 +18,7 @@ from control_stub.policy import Policy
 from control_stub.settings import Limits
 from control_stub.store import Store
 from tunnel.journal import Journal
+from tunnel.verifier import MAX_KEYS
 
 
 class Phase(NamedTuple):
@@ -81,7 +82,14 @@ class KeyRing:
         self._made = trio.Event()
 
     async def rotate(self) -> None:
-        """Make a key and publish it; it signs after `key_publish_s`."""
+        """Make a key and publish it; it signs after `key_publish_s`.
+
+        Raises:
+            ValueError: as many keys are published as relay and agents take.
+        """
+        if len(await self._store.call(directory.signing_keys)) >= MAX_KEYS:
+            self._journal.event("keys_full", most=MAX_KEYS)
+            raise ValueError(f"{MAX_KEYS} keys are published; one goes after key_overlap_s")
         await self._store.call(directory.put_signing_key, *Issuer.new_key(), self._now_ns())
         await self._refresh()
         self._made.set()

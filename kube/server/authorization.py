@@ -7,7 +7,7 @@ from typing import Any
 
 from kube.server.accounting import Accounts
 from kube.server.kinds import RBAC
-from kube.server.status import ApiError, forbidden
+from kube.server.status import ApiError, bad_request, forbidden, not_found
 from kube.server.store import Missing, ObjectStore
 from kube.server.tokens import User
 from policy.authorizer import Authorizer, Decision
@@ -17,6 +17,7 @@ from policy.rules import Request, Rule
 
 ROLES, CLUSTER_ROLES = f"roles.{RBAC}", f"clusterroles.{RBAC}"
 BINDINGS, CLUSTER_BINDINGS = f"rolebindings.{RBAC}", f"clusterrolebindings.{RBAC}"
+FIELDS = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")  # of a rule
 STORED = (ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS)
 
 Json = dict[str, Any]
@@ -61,18 +62,17 @@ class Authorization:
         Source: `rbac/escalation_check` of Kubernetes: verbs `escalate` and `bind` lift it.
 
         Raises:
-            ApiError: 403.
+            ApiError: 403; 400, it can't be read; 404, there is no such role yet to judge by.
         """
+        _check_shape(obj)
         namespace = obj["metadata"].get("namespace", "")
-        if key in (BINDINGS, CLUSTER_BINDINGS):
-            verb, given = "bind", self._referenced(namespace, obj.get("roleRef") or {})
-        else:
-            verb, given = "escalate", tuple(map(_rule, obj.get("rules") or ()))
+        verb = "bind" if key in (BINDINGS, CLUSTER_BINDINGS) else "escalate"
         name = obj["metadata"]["name"]
         what, groups = key.partition(".")[0], user.all_groups
         lifted = Request(user.name, verb, RBAC, what, "", name, namespace, groups=groups)
         if self.decide(lifted).allowed:
             return
+        given = self._given(namespace, obj) if verb == "bind" else _rules(obj)
         for asked in (asked for rule in given for asked in _singles(rule, user, namespace)):
             if not self.decide(asked).allowed:
                 words = "is attempting to grant RBAC permissions not currently held"
@@ -82,6 +82,13 @@ class Authorization:
                     f'{key} "{name}" is forbidden: user "{user.name}" {words}',
                     {"name": name, "group": RBAC, "kind": what},
                 )
+
+    def _given(self, namespace: str, binding: Json) -> tuple[Rule, ...]:
+        reference = binding.get("roleRef") or {}
+        try:
+            return self._role(namespace, reference)
+        except Missing:
+            raise not_found("roles", str(reference.get("name"))) from None
 
     def _current(self) -> Authorizer:
         changed = max(self._store.changed_at(key) for key in STORED)
@@ -101,18 +108,35 @@ class Authorization:
                 yield Binding(str(reference.get("name", "")), rules, subjects, namespace)
 
     def _referenced(self, namespace: str, reference: Json) -> tuple[Rule, ...]:
-        of_cluster = reference.get("kind") == "ClusterRole"
-        key, space = (CLUSTER_ROLES, "") if of_cluster else (ROLES, namespace)
         try:
-            role = self._store.get(key, space, str(reference.get("name")))
+            return self._role(namespace, reference)
         except Missing:
             return ()
-        return tuple(map(_rule, role.get("rules") or ()))
+
+    def _role(self, namespace: str, reference: Json) -> tuple[Rule, ...]:
+        of_cluster = reference.get("kind") == "ClusterRole"
+        key, space = (CLUSTER_ROLES, "") if of_cluster else (ROLES, namespace)
+        return _rules(self._store.get(key, space, str(reference.get("name"))))
+
+
+def _check_shape(obj: Json) -> None:
+    """Refuse a role or binding that would have every later decision fail."""
+    rules, subjects = obj.get("rules") or [], obj.get("subjects") or []
+    lists = isinstance(rules, list) and isinstance(subjects, list)
+    tables = (*rules, *subjects, obj.get("roleRef") or {}) if lists else (None,)
+    if all(isinstance(table, dict) for table in tables):
+        words = [rule.get(field) or [] for rule in rules for field in FIELDS]
+        if all(isinstance(w, list) and all(isinstance(x, str) for x in w) for w in words):
+            return
+    raise bad_request("rules, subjects or roleRef are not of the agreed shape")
+
+
+def _rules(role: Json) -> tuple[Rule, ...]:
+    return tuple(map(_rule, role.get("rules") or ()))
 
 
 def _rule(rule: Json) -> Rule:
-    fields = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
-    return Rule(*(tuple(rule.get(name) or ()) for name in fields))
+    return Rule(*(tuple(rule.get(name) or ()) for name in FIELDS))
 
 
 def _subject(subject: Json) -> str:

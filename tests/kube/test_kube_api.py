@@ -134,6 +134,41 @@ async def test_nobody_gives_what_he_has_not(nursery: trio.Nursery) -> None:
     assert bound.status_code == 201, "clustersync holds every verb of bindings, `bind` too"
 
 
+async def test_nobody_is_bound_to_what_is_made_later(nursery: trio.Nursery) -> None:
+    api = Api("compute", nursery)
+    bindings = f"{RBAC}/namespaces/default/rolebindings"
+    refused = await api("executor", "POST", bindings, binding("later", "executor"))
+    assert refused.status_code == 404
+    bound = await api("clustersync-system", "POST", bindings, binding("later"))
+    assert bound.status_code == 201, "`bind` lifts it"
+
+
+MALFORMED: list[tuple[str, Any]] = [
+    ("subjects", ["x"]),
+    ("subjects", 7),
+    ("roleRef", "x"),
+    ("rules", ["x"]),
+    ("rules", 7),
+    ("rules", [{"verbs": 7}]),
+    ("rules", [{"verbs": [7]}]),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), MALFORMED, ids=str)
+async def test_no_role_or_binding_breaks_what_is_decided_later(
+    field: str, value: Any, nursery: trio.Nursery
+) -> None:
+    api = Api("compute", nursery)
+    roles, bindings = (f"{RBAC}/namespaces/default/{name}" for name in ("roles", "rolebindings"))
+    whole = named("Role", "r", ROLE, rules=READ_PODS) if field == "rules" else binding("r")
+    path = roles if field == "rules" else bindings
+    refused = await api(MASTER, "POST", path, {**whole, field: value})
+    assert refused.status_code == 400
+    assert (await api(MASTER, "POST", path, whole)).status_code == 201
+    assert (await api(MASTER, "PUT", f"{path}/r", {**whole, field: value})).status_code == 400
+    assert (await api("proxy-system", "GET", PODS)).status_code == 200
+
+
 async def test_logs_metrics_and_accounts(nursery: trio.Nursery) -> None:
     api = Api("compute", nursery)
     assert (await api("proxy-system", "GET", f"{PODS}/p/log")).content == LOG

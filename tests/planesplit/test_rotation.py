@@ -11,6 +11,7 @@ from control_stub.directory import SigningKey
 from control_stub.keys import phase
 from planesplit.split.core import Split
 from planesplit.split.options import SplitOptions
+from tunnel.verifier import MAX_KEYS
 
 ROTATIONS = 20
 LINES = 2_000
@@ -47,6 +48,15 @@ async def test_no_line_is_lost_over_twenty_rotations(autojump_clock: Any) -> Non
         assert metrics["relay_resumes_total"] >= 1
         assert metrics['relay_rejected_total{reason="token_not_bound"}'] == 0
         assert metrics['relay_rejected_total{reason="identity"}'] == 0
+
+
+async def test_no_more_keys_are_made_than_relay_and_agents_take(autojump_clock: Any) -> None:
+    async with Split(options()) as split:
+        for _ in range(MAX_KEYS - 1):
+            await split.rotate_keys()
+        with pytest.raises(ValueError, match="16 keys are published"):
+            await split.rotate_keys()
+        assert len(await published(split)) == MAX_KEYS
 
 
 async def test_keys_are_rotated_under_a_tail_and_old_tokens_count_on(autojump_clock: Any) -> None:
