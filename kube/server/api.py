@@ -14,6 +14,7 @@ from kube.server.admitting import Admission
 from kube.server.authorization import Authorization
 from kube.server.cluster import ClusterObjects
 from kube.server.discovery import AGGREGATED, discovery
+from kube.server.impersonation import impersonated
 from kube.server.log_options import LogOptions
 from kube.server.openapi import openapi
 from kube.server.request import JSON, Receive, Request, Scope
@@ -134,6 +135,7 @@ class KubernetesApp:
         user = ANONYMOUS
         if request.path not in PUBLIC:
             user = self._tokens.authenticate(request.header("authorization"))
+            user = impersonated(request, user, self.authorization)
         groups = user.all_groups
         if target is None:
             asked = Asked(user.name, request.method.lower(), path=request.path, groups=groups)

@@ -63,6 +63,13 @@ class Request:
         accepted = (self.header("accept") or "").replace(" ", "").split(",")
         return any(one.startswith(media_type) for one in accepted)
 
+    def all_headers(self) -> list[tuple[str, str]]:
+        """Return every header as it came, names in lower case."""
+        return [
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, value in self._raw_headers
+        ]
+
     def header(self, name: str) -> str | None:
         """Return a header by lower-case name."""
         value = self._headers.get(name)
