@@ -93,15 +93,19 @@ class Access:
         """What a push must be above: the version in force, and its end."""
         return (self.version, self._policy.expires_s) if self._policy is not None else (0, 0)
 
-    def put(self, request: AccessRequest) -> int:
+    def put(self, request: AccessRequest, *, proven: bool = True) -> int:
         """Take a push, unless a newer one is in force; return the version that is.
+
+        Args:
+            proven: whether its signature was checked; the keys of one without are not taken, as
+                tokens at the data endpoint, which no relay sees, are checked by them.
 
         Raises:
             ValueError: it speaks of another org, of unknown roles, or its keys are malformed.
         """
         if (request.version, request.expires_s) > self._standing:
             policy, keys = _policy(request, self._org), _keys(request.jwks)
-            if self._trust is not None:
+            if self._trust is not None and proven:
                 self._trust.adopt(request.issuer, keys)
             self._policy = policy
             self._known.set()
@@ -219,8 +223,11 @@ class Access:
         named = claims["sub"], claims["org"], claims.get("cluster"), claims.get("path")
         if named != (CONTROL_SUBJECT, self._org, self._cluster, head.path):
             raise ProofRefused(Flaw.OTHER_EXCHANGE)
-        self._use(str(claims["jti"]), claims["exp"])
-        return str(claims["body"])
+        name, digest = claims.get("jti"), claims.get("body")
+        if not (isinstance(name, str) and isinstance(digest, str)):
+            raise ProofRefused(Flaw.INVALID)
+        self._use(name, claims["exp"])
+        return digest
 
     def _proved(
         self, trust: Trust, head: RequestHead, kind: Kind, grace_s: int = 0
@@ -295,7 +302,8 @@ class AccessService:
     async def put_access(self, request: AccessRequest, _ctx: Context) -> AccessResponse:
         """Take a push; an older one than is in force changes nothing."""
         try:
-            return AccessResponse(version=self._access.put(request))
+            proven = bool(current_exchange.get().request.proof)  # the gate has checked it
+            return AccessResponse(version=self._access.put(request, proven=proven))
         except ValueError as error:
             raise ConnectError(Code.INVALID_ARGUMENT, str(error)) from None
 

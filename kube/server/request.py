@@ -41,12 +41,10 @@ class Request:
         self._receive, self._settings = receive, settings
 
     def check_framing(self) -> None:
-        """Raise 400 for ambiguous framing (RFC 9112, 11.2), and for asking in another name."""
+        """Raise 400 for a request that two parsers may read differently (RFC 9112, 11.2)."""
         framing = [name for name, _ in self._raw_headers if name in _FRAMING]
         if len(framing) > 1 or not self.path.startswith("/"):
             raise errors.bad_request("the request's framing is ambiguous")
-        if any(name.startswith("impersonate-") for name in self._headers):
-            raise errors.bad_request("impersonation is not supported: use the account's own token")
 
     @cached_property
     def target(self) -> Target | None:

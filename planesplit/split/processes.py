@@ -198,7 +198,9 @@ class Processes:
         """See Backend."""
         since = self.journals[CONTROL].count
         self._named(CONTROL).signal(signal.SIGHUP)
-        await self.journals[CONTROL].event("keys_changed", since=since)
+        told = await self.journals[CONTROL].event("keys_changed", "keys_full", since=since)
+        if told["event"] == "keys_full":
+            raise ValueError(f"{told['most']} keys are published; one goes after key_overlap_s")
 
     async def heal(self) -> None:
         """Let the link pass everything; thaw and restart what needs it."""

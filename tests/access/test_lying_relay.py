@@ -79,6 +79,12 @@ def _later(seconds: float) -> Issuer:
     return Issuer(URL, [KEY], token_s=600, clock=lambda: NOW_S - seconds)
 
 
+def _of_any_body() -> str:
+    """A signature of the control plane that names no body."""
+    said = {"sub": "control", "org": "acme", "cluster": "c1", "path": ASSIGN}
+    return ISSUER._sign(CONTROL, said, life_s=60)
+
+
 # What a lying relay may say, and what the agent makes of it. Each is a planted mutant of the relay.
 LIES: dict[str, tuple[Callable[[], RequestHead], str]] = {
     "no proof": (lambda: _viewers("vic", proof=""), Flaw.MISSING),
@@ -122,6 +128,10 @@ LIES: dict[str, tuple[Callable[[], RequestHead], str]] = {
         Flaw.REVOKED,
     ),
     "it is the control plane": (lambda: _controls(proof=""), Flaw.MISSING),
+    "it is the control plane, whatever the body": (
+        lambda: _controls(proof=_of_any_body()),
+        Flaw.INVALID,
+    ),
     "it is the control plane, by a viewer's proof": (
         lambda: _controls(proof=_identity("admin")),
         Flaw.INVALID,
@@ -245,6 +255,13 @@ def test_proof_is_not_asked_for_while_releases_are_mixed() -> None:
     assert _outcome(_controls(proof=""), access) == "ok"
     assert _outcome(_viewers("admin", proof=_identity("vic")), access) == Flaw.OTHER_SUBJECT
     assert _outcome(_viewers("mallory", proof=""), access) == "permission_denied"
+
+
+def test_keys_of_a_push_without_proof_are_not_taken() -> None:
+    access = new(require_proof=False)
+    access.put(push(ISSUER))
+    assert access.put(push(new_issuer(), version=2), proven=False) == 2
+    assert _outcome(_viewers("vic"), access) == "ok", "the keys from before still count"
 
 
 def test_without_tokens_the_relay_is_believed_and_roles_hold() -> None:

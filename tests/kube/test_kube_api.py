@@ -134,16 +134,6 @@ async def test_nobody_gives_what_he_has_not(nursery: trio.Nursery) -> None:
     assert bound.status_code == 201, "clustersync holds every verb of bindings, `bind` too"
 
 
-@pytest.mark.parametrize("header", ["Impersonate-User", "Impersonate-Group", "impersonate-uid"])
-async def test_nobody_is_told_of_himself_what_he_asks_of_another(
-    header: str, nursery: trio.Nursery
-) -> None:
-    api = Api("compute", nursery)
-    refused = await api(MASTER, "GET", PODS, headers={header: "someone"})
-    assert refused.status_code == 400
-    assert "impersonation is not supported" in refused.json()["message"]
-
-
 async def test_nobody_is_bound_to_what_is_made_later(nursery: trio.Nursery) -> None:
     api = Api("compute", nursery)
     bindings = f"{RBAC}/namespaces/default/rolebindings"
