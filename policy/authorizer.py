@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from policy.bindings import Binding, white_paper
 from policy.roles import CLUSTER, Plane
@@ -37,10 +38,13 @@ class Authorizer:
     """
 
     def __init__(self, plane: Plane, extra_bindings: Iterable[Binding] = ()) -> None:
-        self._by_subject: dict[str, list[Binding]] = {}
+        self._of_users: dict[str, list[Binding]] = {}
+        self._of_groups: dict[str, list[Binding]] = {}
         for binding in (*white_paper(plane), *extra_bindings):
-            for subject in sorted(binding.subjects):
-                self._by_subject.setdefault(subject, []).append(binding)
+            for user in binding.subjects:
+                self._of_users.setdefault(user, []).append(binding)
+            for group in binding.groups:
+                self._of_groups.setdefault(group, []).append(binding)
 
     def decide(self, request: Request) -> Decision:
         """Return whether somebody may do this, and by which role or why not."""
@@ -57,10 +61,11 @@ class Authorizer:
         return tuple(dict.fromkeys(rule for binding in found for rule in binding.rules))
 
     def _bindings(self, user: str, groups: tuple[str, ...], namespace: str) -> Iterator[Binding]:
-        for subject in (user, *groups):
-            for binding in self._by_subject.get(subject, ()):
-                if binding.namespace in (CLUSTER, namespace):
-                    yield binding
+        held = [self._of_users.get(user, ())]
+        held += [self._of_groups.get(group, ()) for group in groups]
+        for binding in chain.from_iterable(held):
+            if binding.namespace in (CLUSTER, namespace):
+                yield binding
 
 
 def _allowed(binding: Binding) -> Decision:

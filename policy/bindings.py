@@ -18,9 +18,10 @@ class Binding:
     Args:
         role: the role's name.
         rules: what the role grants.
-        subjects: names of users and of groups.
+        subjects: names of users, service accounts among them.
         namespace: where it holds; empty for the whole cluster.
         appendix: the role's row, empty if the white paper has none.
+        groups: names of groups; a user of the same name is not one.
     """
 
     role: str
@@ -28,6 +29,7 @@ class Binding:
     subjects: frozenset[str]
     namespace: str = CLUSTER
     appendix: str = ""
+    groups: frozenset[str] = frozenset()
 
 
 def white_paper(plane: Plane) -> tuple[Binding, ...]:
@@ -49,7 +51,8 @@ KUBERNETES_DEFAULTS: tuple[Binding, ...] = (
     Binding(
         "cluster-admin",
         (Rule((ALL,), (ALL,), (ALL,)), Rule((ALL,), urls=(ALL,))),
-        frozenset({MASTERS}),
+        frozenset(),
+        groups=frozenset({MASTERS}),
     ),
     Binding(
         "system:basic-user",
@@ -57,12 +60,19 @@ KUBERNETES_DEFAULTS: tuple[Binding, ...] = (
             Rule(("create",), ("authorization.k8s.io",), _REVIEWS),
             Rule(("create",), ("authentication.k8s.io",), ("selfsubjectreviews",)),
         ),
-        frozenset({AUTHENTICATED}),
+        frozenset(),
+        groups=frozenset({AUTHENTICATED}),
     ),
-    Binding("system:discovery", (Rule(("get",), urls=_DISCOVERY),), frozenset({AUTHENTICATED})),
+    Binding(
+        "system:discovery",
+        (Rule(("get",), urls=_DISCOVERY),),
+        frozenset(),
+        groups=frozenset({AUTHENTICATED}),
+    ),
     Binding(
         "system:public-info-viewer",
         (Rule(("get",), urls=_VERSIONS),),
-        frozenset({AUTHENTICATED, UNAUTHENTICATED}),
+        frozenset(),
+        groups=frozenset({AUTHENTICATED, UNAUTHENTICATED}),
     ),
 )

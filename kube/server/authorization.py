@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kube.server.accounting import Accounts
@@ -103,9 +103,10 @@ class Authorization:
             for obj in self._store.list(key):
                 namespace = obj["metadata"].get("namespace", "")
                 reference = obj.get("roleRef") or {}
-                subjects = frozenset(filter(None, map(_subject, obj.get("subjects") or ())))
+                users, groups = _subjects(obj.get("subjects") or ())
                 rules = self._referenced(namespace, reference)
-                yield Binding(str(reference.get("name", "")), rules, subjects, namespace)
+                role = str(reference.get("name", ""))
+                yield Binding(role, rules, users, namespace, groups=groups)
 
     def _referenced(self, namespace: str, reference: Json) -> tuple[Rule, ...]:
         try:
@@ -139,10 +140,16 @@ def _rule(rule: Json) -> Rule:
     return Rule(*(tuple(rule.get(name) or ()) for name in FIELDS))
 
 
-def _subject(subject: Json) -> str:
-    if subject.get("kind") == "ServiceAccount":
-        return user_name(str(subject.get("name")), str(subject.get("namespace")))
-    return str(subject.get("name", ""))
+def _subjects(subjects: Iterable[Json]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return users, service accounts among them, and groups."""
+    users, groups = set[str](), set[str]()
+    for subject in subjects:
+        kind, name = subject.get("kind"), str(subject.get("name", ""))
+        if kind == "ServiceAccount":
+            users.add(user_name(name, str(subject.get("namespace"))))
+        elif name:
+            (groups if kind == "Group" else users).add(name)
+    return frozenset(users), frozenset(groups)
 
 
 def _singles(rule: Rule, user: User, namespace: str) -> Iterator[Request]:

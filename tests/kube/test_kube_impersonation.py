@@ -13,6 +13,8 @@ from policy.roles import user_name
 REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 PODS = "/api/v1/namespaces/default/pods"
 PROXY = user_name("proxy-system")
+RBAC = "rbac.authorization.k8s.io/v1"
+READ_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
 
 
 def acting_as(user: str, *groups: str) -> list[tuple[str, str]]:
@@ -49,6 +51,27 @@ async def test_groups_add_up(nursery: trio.Nursery) -> None:
     headers = acting_as("ann", "team", "system:masters")
     grouped = await call(api, MASTER, headers, method="GET", url=PODS)
     assert (alone.status_code, grouped.status_code) == (403, 200)
+
+
+async def test_a_user_named_like_a_group_is_not_in_it(nursery: trio.Nursery) -> None:
+    api = Api("compute", nursery)
+    answer = await call(api, MASTER, acting_as("system:masters"), method="GET", url=PODS)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(("kind", "status"), [("Group", 200), ("User", 403)])
+async def test_bindings_tell_groups_from_users(
+    nursery: trio.Nursery, kind: str, status: int
+) -> None:
+    api = Api("compute", nursery)
+    role = named("ClusterRole", "r", RBAC, rules=[READ_PODS])
+    bound = named("ClusterRoleBinding", "b", RBAC, roleRef={"kind": "ClusterRole", "name": "r"})
+    bound["subjects"] = [{"kind": kind, "name": "team"}]
+    for path, body in (("clusterroles", role), ("clusterrolebindings", bound)):
+        made = await api(MASTER, "POST", f"/apis/{RBAC}/{path}", body)
+        assert made.status_code == 201
+    answer = await call(api, MASTER, acting_as("ann", "team"), method="GET", url=PODS)
+    assert answer.status_code == status
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ MUTANTS = {
     "the first binding decides": (
         "authorizer.py",
         "yield binding",
-        "yield binding\n                    return",
+        "yield binding\n                return",
     ),
     "allowed by default": (
         "authorizer.py",
