@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import trio
+import yaml
 from flyteidl2.cluster.payload_pb2 import SelectClusterRequest
 from flyteidl2.secret import definition_pb2 as definition
 from flyteidl2.secret import payload_pb2 as payload
@@ -159,6 +160,42 @@ async def test_every_part_calls_under_its_account_and_nothing_is_denied(tmp_path
             assert set(seen) <= set(expected), "nobody else calls"
             missing = {a: calls - seen.get(a, set()) for a, calls in expected.items()}
             assert {a: calls for a, calls in missing.items() if calls} == {}
+
+
+async def test_the_console_finds_no_customer_pod() -> None:
+    """White paper C5 grants it `pods/log`, in a cluster where no task runs."""
+    async with Split(SplitOptions(mode="inprocess")) as split:
+        run = await split.run(workload="plain", args=("--lines", "3"))
+        await split.wait(run)
+        ready = split.ready
+        of_customer = Pods(split, ready.clusters[0].kubernetes, ready.clusters[0].kubeconfigs)
+        of_vendor = Pods(split, ready.kubernetes, ready.kubeconfigs)
+        (pod,) = await of_customer.names("proxy-system")
+        assert await of_customer.log("proxy-system", *pod) == 200
+        assert await of_vendor.names("console") == []
+        assert await of_vendor.log("console", *pod) == 404
+
+
+class Pods:
+    """Pods and logs of one cluster, as an account sees them."""
+
+    def __init__(self, split: Split, url: str, kubeconfigs: dict[str, str]) -> None:
+        self._split, self._url, self._kubeconfigs = split, url, kubeconfigs
+
+    async def names(self, account: str) -> list[tuple[str, str]]:
+        """Namespace and name of each."""
+        found = [pod["metadata"] for pod in (await self._get(account, "pods")).json()["items"]]
+        return [(pod["namespace"], pod["name"]) for pod in found]
+
+    async def log(self, account: str, namespace: str, name: str) -> int:
+        """The answer's status."""
+        return (await self._get(account, f"namespaces/{namespace}/pods/{name}/log")).status_code
+
+    async def _get(self, account: str, path: str) -> httpx.Response:
+        config = yaml.safe_load(Path(self._kubeconfigs[account]).read_text())
+        headers = {"authorization": f"Bearer {config['users'][0]['user']['token']}"}
+        async with httpx.AsyncClient(mounts=self._split._planes.mounts) as http:
+            return await http.get(f"{self._url}/api/v1/{path}", headers=headers)
 
 
 @pytest.mark.parametrize("account", ["proxy_system", "clustersync_system"])
