@@ -101,7 +101,8 @@ async def test_the_agents_file_is_always_fresh(
 ) -> None:
     endpoint, file = Endpoint(), tmp_path / "token"
     async with trio.open_nursery() as nursery:
-        await nursery.start(keep_token, endpoint.tokens(secret_file, "tunnel"), file)
+        source = endpoint.tokens(secret_file, "tunnel")
+        await nursery.start(keep_token, source, file, trio.Lock())
         assert file.read_text() == "t1\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert b"scope=tunnel" in endpoint.requests[0].content
