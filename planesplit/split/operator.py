@@ -23,6 +23,7 @@ from planesplit.tokens import FRESH_FRACTION, Token, Tokens
 TUNNEL_SCOPE = "tunnel"
 JWKS_PATH = "/.well-known/jwks.json"
 KEYS_POLL_S = 20.0  # a new key is published for a minute before it signs
+TOKEN_POLL_S = 20.0  # so an agent that was shut out is back soon after it is let in again
 RETRY_S = 0.2
 RETRY_MOST_S = 5.0
 
@@ -79,7 +80,7 @@ async def keep_token(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Write a token to a file, and a new one at half of its life, until cancelled.
+    """Write a token to a file, and a new one at half of its life or sooner, until cancelled.
 
     Args:
         tokens: fetches for the agent's client.
@@ -91,7 +92,7 @@ async def keep_token(
         token = await _fetch(tokens, file, lock)
         task_status.started()
         task_status = trio.TASK_STATUS_IGNORED
-        await trio.sleep(token.life_s * FRESH_FRACTION)
+        await trio.sleep(min(token.life_s * FRESH_FRACTION, TOKEN_POLL_S))
 
 
 async def keep_issuer(

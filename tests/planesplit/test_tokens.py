@@ -106,10 +106,10 @@ async def test_the_agents_file_is_always_fresh(
         assert file.read_text() == "t1\n"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert b"scope=tunnel" in endpoint.requests[0].content
-        await trio.sleep(60)
+        await trio.sleep(30)
         assert file.read_text() == "t2\n"
         endpoint.status = 503  # the control plane is away for a while, less than half a life
-        await trio.sleep(60)
+        await trio.sleep(30)
         assert file.read_text() == "t2\n"
         endpoint.status = 200
         await trio.sleep(10)
