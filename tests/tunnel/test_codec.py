@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -198,10 +198,17 @@ def test_a_head_that_the_peer_would_refuse_cannot_be_made(
 ) -> None:
     with pytest.raises(ValueError, match="head"):
         RequestHead(method, path, REQUEST.scope, viewer, headers)
+
     good = json.loads(REQUEST.encode())
     bad = {**good, "m": method, "p": path, "v": viewer, "h": headers}
     with pytest.raises(RemoteError):
         RequestHead.decode(json.dumps(bad).encode())
+
+
+@pytest.mark.parametrize("proof", ["a b", "a\n", "é"], ids=["space", "newline", "not-ascii"])
+def test_a_proof_that_is_no_token_is_not_sent(proof: str) -> None:
+    with pytest.raises(ValueError, match="proof"):
+        replace(REQUEST, proof=proof)
 
 
 @pytest.mark.parametrize("status", [0, 100, 199, 600, True, "200", 200.0, None])
