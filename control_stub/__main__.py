@@ -65,13 +65,15 @@ async def _serve(
     async with control_plane(settings, secrets, url, journal=journal) as plane:
         server = HttpServer(plane.asgi, settings.http, context, journal)
         stopping = trio.Event()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(server.serve, listener, stopping)
-            await nursery.start(_rotate_at_hangup, plane)
-            nursery.start_soon(_announce, port)  # runs when the signals are already watched
-            await process.until_signalled()
-            journal.event("stopping")
-            stopping.set()
+        async with trio.open_nursery() as background:
+            await background.start(_rotate_at_hangup, plane)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(server.serve, listener, stopping)
+                nursery.start_soon(_announce, port)  # runs when the signals are already watched
+                await process.until_signalled()
+                journal.event("stopping")
+                stopping.set()
+            background.cancel_scope.cancel()
     return 0
 
 
