@@ -15,10 +15,9 @@ from control_stub.app import ControlPlane, control_plane, read_secrets
 from control_stub.settings import ControlSettings, load_settings
 from tunnel import process
 from tunnel.handover import hand_over_memory
+from tunnel.http.listening import listener_context
 from tunnel.http.server import HttpServer, open_listener
 from tunnel.journal import Journal, tame_loggers
-from tunnel.settings import SettingError
-from tunnel.tls import server_context
 
 PURPOSE = "Control plane: public API, token issuer, metadata store; dials the relay."
 UNUSABLE_EXIT = 3
@@ -44,13 +43,7 @@ def start(table: dict[str, Any]) -> int:
 def _context(settings: ControlSettings) -> ssl.SSLContext | None:
     if settings.insecure or settings.tls is None:
         return None
-    try:
-        return server_context(settings.tls.cert_file, settings.tls.key_file)
-    except (OSError, ssl.SSLError):
-        raise SettingError(
-            f"setting 'tls' names '{settings.tls.cert_file}' and '{settings.tls.key_file}', which "
-            "cannot be used; both must be readable PEM files that belong together"
-        ) from None
+    return listener_context(settings.tls.cert_file, settings.tls.key_file)
 
 
 async def _serve(

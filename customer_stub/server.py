@@ -16,11 +16,11 @@ import trio
 
 from customer_stub.asgi import Receive, Scope, Send
 from customer_stub.settings import TlsFiles
+from tunnel.http.listening import listener_context
 from tunnel.http.server import HttpServer
 from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
 from tunnel.settings import SettingError
-from tunnel.tls import server_context
 
 BACKLOG = 128
 CONNECTIONS = 1024  # more are closed at once
@@ -135,10 +135,4 @@ def _listener(settings: Listening) -> socket.socket:
 def _context(settings: Listening) -> ssl.SSLContext | None:
     if settings.tls is None or settings.insecure:
         return None
-    files = settings.tls
-    try:
-        return server_context(files.cert_file, files.key_file)
-    except OSError:  # ssl.SSLError is one
-        raise SettingError(
-            f"setting 'tls': cannot use '{files.cert_file}' with '{files.key_file}'"
-        ) from None
+    return listener_context(settings.tls.cert_file, settings.tls.key_file)

@@ -14,11 +14,11 @@ from kube.server.alone import control_api
 from kube.server.api import KubernetesApp
 from kube.server.tokens import read_tokens
 from kube.settings import KubeSettings
+from tunnel.http.listening import listener_context
 from tunnel.http.server import HttpServer, open_listener
 from tunnel.journal import Journal, tame_loggers
 from tunnel.process import announce, main, until_signalled
-from tunnel.settings import SettingError, load
-from tunnel.tls import server_context
+from tunnel.settings import load
 
 PURPOSE = "The control plane's own Kubernetes API: its roles, and objects of its parts."
 UNUSABLE_EXIT = 3
@@ -58,13 +58,7 @@ async def _run(settings: KubeSettings, app: KubernetesApp, journal: Journal) -> 
 def _context(settings: KubeSettings) -> ssl.SSLContext | None:
     if settings.insecure or settings.tls is None:
         return None
-    files = settings.tls
-    try:
-        return server_context(files.cert_file, files.key_file)
-    except OSError:  # ssl.SSLError is one
-        raise SettingError(
-            f"setting 'tls': cannot use '{files.cert_file}' with '{files.key_file}'"
-        ) from None
+    return listener_context(settings.tls.cert_file, settings.tls.key_file)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from compute_agent.data_endpoint.service import DataService
 from compute_agent.data_endpoint.settings import DataSettings
 from compute_agent.objects.objects import Objects
 from compute_agent.pods import PodStore
+from tunnel.http.listening import listener_context
 from tunnel.http.server import LOOPBACK, HttpServer
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiReceive, AsgiScope, AsgiSend, Context, connect_app
 from tunnel.row_counts import RowCounts
 from tunnel.settings import SettingError
-from tunnel.tls import server_context
 
 DATA_PROXY = dataproxy_service_pb2.DESCRIPTOR.services_by_name["DataProxyService"]
 ROWS_PATH = "/_planesplit/rows"
@@ -171,9 +171,4 @@ def check_address(settings: DataSettings, *, insecure: bool) -> None:
 def _context(settings: DataSettings) -> ssl.SSLContext | None:
     if settings.tls is None:
         return None
-    try:
-        return server_context(settings.tls.cert_file, settings.tls.key_file)
-    except (OSError, ssl.SSLError):
-        raise SettingError(
-            "settings 'data_endpoint.tls.cert_file' and 'key_file' must name PEM files"
-        ) from None
+    return listener_context(settings.tls.cert_file, settings.tls.key_file, "data_endpoint.tls")
