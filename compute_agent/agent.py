@@ -191,7 +191,7 @@ class Agent:
         accounts = self._sources.accounts
         return Health(
             self.store,
-            checks(settings.clickhouse, settings.objects),
+            checks(settings.clickhouse, self._sources.objects),
             UsageCounter(self.store, accounts.operator if accounts else None, samples),
             lambda: self.data_url,
             Teller(settings.org, settings.cluster, self.rows, reports.answer_s),

@@ -104,6 +104,16 @@ class ObjectStore:
                 return None
             return Found(_length(response), response.headers.get("etag", "").strip('"'))
 
+    async def head_bucket(self, identity: Identity, bucket: str) -> None:
+        """Look at a bucket, whether it is there or not.
+
+        Raises:
+            StoreRefused: this identity may not.
+            StoreError
+        """
+        async with self._asked(identity, "HEAD", Place(bucket, "")):
+            pass
+
     async def get(self, identity: Identity, place: Place, limit_bytes: int) -> bytes | None:
         """Read an object; None if there is none.
 
