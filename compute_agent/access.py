@@ -8,6 +8,7 @@ says: a relay that mixes up or invents subjects, scopes or requests gets nothing
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ from tunnel.verifier import (
     Keys,
     Kind,
     TokenInvalid,
+    expires_at,
     import_keys,
     issued_at,
 )
@@ -62,7 +64,6 @@ class Access:
         trust: whose signatures count; None for no tokens and no proofs, every caller of the data
             endpoint is `demo`: loopback only.
         cluster: the agent's own.
-        grace_s: how long after its end a viewer's identity is good for what resumes.
         require_proof: False lets exchanges without any proof pass, as the relay names them.
     """
 
@@ -73,11 +74,10 @@ class Access:
         now_s: Callable[[], float],
         trust: Trust | None,
         cluster: str = "",
-        grace_s: int = 0,
         require_proof: bool = True,
     ) -> None:
         self._org, self._cluster, self._now_s, self._trust = org, cluster, now_s, trust
-        self._grace_s, self._require_proof = grace_s, require_proof
+        self._require_proof = require_proof
         self._policy: _Policy | None = None
         self._known = trio.Event()
         self._watchers: list[Callable[[], None]] = []
@@ -134,6 +134,18 @@ class Access:
         except ConnectError:
             return False  # what the agent was told has run out: nothing new begins
 
+    def lasts_s(self, head: RequestHead, capability: Capability) -> float:
+        """Return for how long an exchange may go on, if the gate lets it through: seconds.
+
+        A read ends with its proof. A write that has begun is finished: nobody could tell whether it
+        took effect. What has ended already is the gate's to refuse, which says why.
+        """
+        reads = capability.opened_by == "viewer" and capability.permission == "view"
+        if self._trust is None or not head.proof or not reads:
+            return math.inf
+        left_s = expires_at(head.proof) + CLOCK_SKEW_S - self._now_s()
+        return left_s if left_s > 0 else math.inf
+
     async def known(self, wait_s: float) -> None:
         """Wait a moment for the first push.
 
@@ -181,11 +193,8 @@ class Access:
             raise _denied()
         return str(claims["sub"])
 
-    def check(self, head: RequestHead, capability: Capability, *, resumed: bool = False) -> str:
+    def check(self, head: RequestHead, capability: Capability) -> str:
         """Judge an exchange by its head alone.
-
-        Args:
-            resumed: whether it goes on where an earlier one was cut off.
 
         Returns:
             SHA-256 that the request's body must have, in hex; empty for any.
@@ -195,7 +204,7 @@ class Access:
             ProofRefused: the proof does not hold.
         """
         if capability.opened_by == "viewer":
-            self._check_viewer(head, capability, self._grace_s if resumed else 0)
+            self._check_viewer(head, capability)
             return ""
         if not capability.opened_by == CONTROL_SUBJECT == head.viewer:
             raise _denied()
@@ -203,10 +212,10 @@ class Access:
             raise _denied()
         return self._check_control(head)
 
-    def _check_viewer(self, head: RequestHead, capability: Capability, grace_s: int) -> None:
+    def _check_viewer(self, head: RequestHead, capability: Capability) -> None:
         scope, policy = head.scope, self._in_force()
         if self._trust is not None and (head.proof or self._require_proof):
-            claims = self._proved(self._trust, head, IDENTITY, grace_s)
+            claims = self._proved(self._trust, head, IDENTITY)
             if (claims["sub"], claims["org"]) != (head.viewer, self._org):
                 raise ProofRefused(Flaw.OTHER_SUBJECT)
             if claims["iat"] < policy.revoked.get(claims["sub"], 0):
@@ -229,13 +238,11 @@ class Access:
         self._use(name, claims["exp"])
         return digest
 
-    def _proved(
-        self, trust: Trust, head: RequestHead, kind: Kind, grace_s: int = 0
-    ) -> dict[str, Any]:
+    def _proved(self, trust: Trust, head: RequestHead, kind: Kind) -> dict[str, Any]:
         if not head.proof:
             raise ProofRefused(Flaw.MISSING)
         try:
-            return trust.verify(head.proof, kind, grace_s=grace_s)
+            return trust.verify(head.proof, kind)
         except TokenInvalid as error:
             raise ProofRefused(Flaw.EXPIRED if error.expired else Flaw.INVALID) from None
 
@@ -281,12 +288,12 @@ class Gate(MetadataInterceptor[None]):
             ConnectError: see Access.check.
         """
         stream = current_exchange.get()
-        head, resumed = stream.request, bool(stream.cursor)
+        head = stream.request
         capability = CAPABILITIES[head.path]
         if capability.opened_by == "viewer":
             await self._access.known(self._wait_s)
         try:
-            digest = self._access.check(head, capability, resumed=resumed)
+            digest = self._access.check(head, capability)
         except ProofRefused as error:
             self._on_flaw(head.path, error.flaw)
             raise

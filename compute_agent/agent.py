@@ -146,7 +146,6 @@ class Agent:
             now_s=now_s,
             trust=trust,
             cluster=settings.cluster,
-            grace_s=settings.proof_grace_s,
             require_proof=settings.require_proof,
         )
 

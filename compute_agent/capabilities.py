@@ -68,7 +68,7 @@ class Capabilities:
         if capability is None or capability.opened_by == "agent" or not own:
             stream.reset(Code.REFUSED)
             return
-        with trio.CancelScope() as scope:
+        with trio.move_on_after(self._access.lasts_s(head, capability)) as scope:
             self._live[stream] = scope
             try:
                 count = partial(self._rows.add, capability.row)
@@ -78,7 +78,8 @@ class Capabilities:
             finally:
                 del self._live[stream]
         if scope.cancelled_caught:
-            stream.reset(Code.REVOKED)
+            over = trio.current_time() >= scope.deadline
+            stream.reset(Code.AUTH_EXPIRED if over else Code.REVOKED)
 
     def _end_withdrawn(self) -> None:
         for stream, scope in self._live.items():

@@ -250,12 +250,6 @@ class AgentSettings:
     issuer_reread_s: float = setting(
         10.0, low=0.1, high=600.0, why="between looks at issuer_file: unknown keys cost no more"
     )
-    proof_grace_s: int = setting(
-        86_400,
-        low=0,
-        high=604_800,
-        why="a tail may resume for a day after its token's end; roles and revocations still hold",
-    )
     drain_s: float = setting(
         5.0, low=0.0, high=120.0, why="calls under way may finish; tails resume after a restart"
     )

@@ -48,22 +48,21 @@ class Trust:
         """Take keys that came with a signature of a known one."""
         self._issuer, self._keys = issuer, dict(keys)
 
-    def verify(self, token: str, kind: Kind, *, grace_s: int = 0) -> dict[str, Any]:
+    def verify(self, token: str, kind: Kind) -> dict[str, Any]:
         """Return what a good token says; see Verifier.verify.
 
         Raises:
             TokenInvalid: it is not good.
         """
         try:
-            return self._verified(token, kind, grace_s)
+            return self._verified(token, kind)
         except TokenInvalid as error:
             if error.expired or not self._reread():
                 raise
-        return self._verified(token, kind, grace_s)
+        return self._verified(token, kind)
 
-    def _verified(self, token: str, kind: Kind, grace_s: int) -> dict[str, Any]:
-        now_s = self._now_s()
-        return self._verifier.verify(token, self._keys, kind, self._issuer, now_s, grace_s=grace_s)
+    def _verified(self, token: str, kind: Kind) -> dict[str, Any]:
+        return self._verifier.verify(token, self._keys, kind, self._issuer, self._now_s())
 
     def _reread(self) -> bool:
         """Look at the file again if it is time to; whether it has changed."""

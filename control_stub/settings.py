@@ -125,7 +125,7 @@ class Limits:
         90_000.0,
         low=0.0,
         high=2_592_000.0,
-        why="an old key verifies: a token's hour and the day for which a tail may resume",
+        why="an old key verifies: as long as a token may live, and an hour",
     )
     access_s: int = setting(
         3600,

@@ -2,7 +2,8 @@
 
 The relay keeps a tail open while the agent is away. When the relay itself is lost (`unavailable`),
 the viewer asks again from the start, drops as many bytes as it already has, and proves by digest
-that they were the same bytes; otherwise the tail ends with `data_loss`.
+that they were the same bytes; otherwise the tail ends with `data_loss`. It does the same when the
+relay ends the tail because the token has ended that it was opened with.
 """
 
 from __future__ import annotations
@@ -66,33 +67,39 @@ async def tail_lines(
     """Yield the lines of a tail until it ends in order.
 
     Args:
-        open_stream: opens the TailLogs stream; the same request each time.
+        open_stream: opens the TailLogs stream; the same request each time, with a token that is
+            good now.
         may_reopen: whether a second request yields the same lines from the start.
         retry_for_s: how long to go on without hearing anything.
         on_retry: told of each failed try.
         now_s: wall clock, seconds since the epoch.
 
     Raises:
-        ConnectError: any end but an orderly one; `unavailable` after `retry_for_s` seconds.
+        ConnectError: any end but an orderly one; `unavailable` after `retry_for_s` seconds,
+            `unauthenticated` if nothing came since the last one.
     """
     seen = Seen()
     retry = Retry(retry_for_s)
     while True:
-        replayed = seen.replay()
+        replayed, heard = seen.replay(), False
         try:
             async with open_stream() as messages:
                 async for message in messages:
                     retry.reset()
+                    heard = True
                     for line in replayed.rest(lines_of(message, int(now_s() * NANOS))):
                         seen.add(line)
                         yield line
                 replayed.finish()
                 return
         except ConnectError as error:
-            if error.code != "unavailable" or not (may_reopen or seen.untouched):
+            expired = error.code == "unauthenticated" and heard
+            again = expired or error.code == "unavailable"
+            if not again or not (may_reopen or seen.untouched):
                 raise
             on_retry(error)
-            await retry.pause(error)
+            if not expired:
+                await retry.pause(error)
 
 
 def lines_of(message: TailLogsResponse, received_ns: int) -> Iterator[Line]:

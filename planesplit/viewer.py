@@ -209,7 +209,8 @@ class Viewer:
 
         Args:
             since: nothing older: RFC 3339 text, a time, or seconds ago.
-            lines: only so many of the last lines; such a tail cannot go on after the relay is lost.
+            lines: only so many of the last lines; such a tail cannot go on after the relay is lost
+                or its token has ended.
             follow: go on until the run has ended; otherwise until what is there was sent.
             attempt: of the run's action.
             compress: ask for compressed messages; the agent complies if `logs.compress` is set.

@@ -81,6 +81,10 @@ class Relay:
         """End, for ever, what organisations have that carry far more than they may."""
         await self._core.calls.watch_tenants(self.settings.org_look_s)
 
+    async def watch_tokens(self) -> None:
+        """End, for ever, what viewers began with tokens that have ended."""
+        await self._core.calls.watch_tokens()
+
     def serve_viewer(self, stream: trio.abc.Stream) -> Awaitable[None]:
         """Serve a viewer's connection; no coroutine function, to spare each viewer its frame."""
         return self._serve_http("viewer", stream, self._handle_viewer)

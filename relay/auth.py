@@ -6,11 +6,12 @@ that names an unknown key costs nobody but its sender anything.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from relay.connect_errors import ConnectCode, ConnectError
+from relay.connect_errors import EXPIRED_TEXT, ConnectCode, ConnectError
 from relay.metrics import Reason
 from relay.policy import Policy
 from relay.settings import RelaySettings
@@ -34,13 +35,14 @@ class Caller:
     Args:
         subject: its name in policy.
         org: the organisation of its token; None for the demo identity.
-        issued_at: epoch second of its token.
+        issued_at, expires_at: epoch seconds of its token.
         proof: the token in its token, by which agents know it; empty without one.
     """
 
     subject: str
     org: str | None
     issued_at: float
+    expires_at: float = math.inf
     proof: str = field(default="", repr=False)
 
 
@@ -102,7 +104,8 @@ class Authenticator:
             if not _SUBJECT.fullmatch(claims["sub"]):
                 raise TokenRefused(Reason.FORGED)
             proof = embedded_identity(token)
-            return Caller(claims["sub"], claims["org"], float(claims["iat"]), proof)
+            # Numbers as the verifier remembers them: a call fetches one token for many exchanges.
+            return Caller(claims["sub"], claims["org"], claims["iat"], claims["exp"], proof)
         except TokenRefused as error:
             text = _TEXTS.get(error.reason, "the token is not valid")
             raise _unauthenticated(error.reason, text) from None
@@ -174,7 +177,7 @@ def refusal(error: TokenRefused) -> AuthRefused:
 
 
 _TEXTS = {
-    Reason.EXPIRED: "the token has expired",
+    Reason.EXPIRED: EXPIRED_TEXT,
     Reason.REVOKED: "the token was revoked",
 }
 _AGENT_CODES = {

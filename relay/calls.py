@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
-from relay.connect_errors import ConnectCode, ConnectError
+from relay.connect_errors import EXPIRED_TEXT, ConnectCode, ConnectError
 from relay.http1 import Http1
 from relay.metrics import Reason
 from relay.tenants import Tenants
@@ -17,6 +18,9 @@ from tunnel.exchange import RequestHead
 
 if TYPE_CHECKING:
     from relay.resume import ResumableCall
+
+AHEAD_S = 0.1  # what is on its way has arrived when the token ends
+CLOCK_LOOK_S = 10.0  # between two looks at the clock, which somebody may have set
 
 
 @dataclass(eq=False, slots=True)
@@ -30,6 +34,7 @@ class Call:
         capability: what may be done with it.
         permitted: whether policy still allows it.
         clusters: who is asked when the scope names no single cluster.
+        expires_at: epoch second of the token that it was admitted with; infinite for what lasts.
         uploaded: whether the whole request went into the tunnel.
         stopped: whether it has to end.
         resumable: what runs it, if it is resumable; while it rests that is all there is.
@@ -41,6 +46,7 @@ class Call:
     capability: Capability
     permitted: Callable[[], bool]
     clusters: tuple[str, ...] = ()
+    expires_at: float = math.inf
     error: ConnectError | None = None
     uploaded: bool = False
     stopped: bool = False
@@ -68,10 +74,17 @@ class Calls:
     Args:
         limit: most at a time.
         tenants: what each organisation may have of them.
+        clock: wall clock, seconds since the epoch.
+        leeway_s: how long after its end a token counts.
     """
 
-    def __init__(self, limit: int, tenants: Tenants) -> None:
+    def __init__(
+        self, limit: int, tenants: Tenants, clock: Callable[[], float], leeway_s: float
+    ) -> None:
         self._limit, self._tenants = limit, tenants
+        self._clock, self._leeway_s = clock, leeway_s - AHEAD_S
+        self._next_at = math.inf  # epoch second at which the first token ends, with its leeway
+        self._wait = trio.CancelScope()
         self._calls: set[Call] = set()
         self._empty = trio.Event()
         self._empty.set()
@@ -93,6 +106,9 @@ class Calls:
         if not self._calls:
             self._empty = trio.Event()
         self._calls.add(call)
+        if call.expires_at + self._leeway_s < self._next_at:
+            self._next_at = call.expires_at + self._leeway_s
+            self._wait.cancel()
 
     def leave(self, call: Call) -> None:
         """The call has ended."""
@@ -122,6 +138,27 @@ class Calls:
             for call in self._calls if overdrawn else ():
                 if call.capability.opened_by == "viewer" and call.head.scope.org in overdrawn:
                     call.stop(self._tenants.spent())
+
+    async def watch_tokens(self) -> None:
+        """End, for ever, what is still on when the token ends that it was admitted with."""
+        while True:
+            left_s = self._next_at - self._clock()
+            if left_s <= 0:
+                self._stop_expired()
+                continue
+            if left_s < math.inf:
+                left_s = min(left_s, CLOCK_LOOK_S)
+            with trio.move_on_after(left_s) as self._wait:
+                await trio.sleep_forever()
+
+    def _stop_expired(self) -> None:
+        now, self._next_at = self._clock(), math.inf
+        for call in self._calls:
+            ends_at = call.expires_at + self._leeway_s
+            if ends_at <= now:
+                call.stop(ConnectError(ConnectCode.UNAUTHENTICATED, Reason.EXPIRED, EXPIRED_TEXT))
+            else:
+                self._next_at = min(self._next_at, ends_at)
 
     async def none_left(self) -> None:
         """Wait until no call is under way."""

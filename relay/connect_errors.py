@@ -13,6 +13,7 @@ from tunnel.errors import Code
 from tunnel.exchange import Headers
 
 END_STREAM_FLAG = 0x02
+EXPIRED_TEXT = "the token has expired"
 STREAMING_TYPES = ("application/connect+proto", "application/connect+json")
 _EMPTY = {"application/connect+proto": b"", "application/connect+json": b"{}"}
 
@@ -137,13 +138,14 @@ _RESETS: dict[Code, tuple[ConnectCode, str]] = {
     Code.TIMEOUT: (ConnectCode.DEADLINE_EXCEEDED, "the agent ran out of time"),
     Code.CANCELLED: (ConnectCode.ABORTED, "the agent gave the exchange up"),
     Code.REFUSED: (ConnectCode.FAILED_PRECONDITION, "the agent refused the exchange"),
+    Code.AUTH_EXPIRED: (ConnectCode.UNAUTHENTICATED, EXPIRED_TEXT),
     Code.REVOKED: (ConnectCode.PERMISSION_DENIED, "the right to this exchange was withdrawn"),
     Code.DATA_LOSS: (ConnectCode.DATA_LOSS, "the source has lost data"),
 }
+_REASONS = {Code.TUNNEL_LOST: Reason.TUNNEL_LOST, Code.AUTH_EXPIRED: Reason.EXPIRED}
 
 
 def from_reset(code: Code) -> ConnectError:
     """Return what a viewer is told when the agent resets its stream."""
     kind, message = _RESETS.get(code, (ConnectCode.INTERNAL, "the agent failed"))
-    reason = Reason.TUNNEL_LOST if code is Code.TUNNEL_LOST else Reason.AGENT_RESET
-    return ConnectError(kind, reason, message)
+    return ConnectError(kind, _REASONS.get(code, Reason.AGENT_RESET), message)

@@ -52,7 +52,7 @@ class Core:
         self.policy = PolicyHolder()
         self.registry = Registry(clock, self.metrics, settings.max_slots)
         tenants = Tenants(settings, self.registry.carried_bytes, trio.current_time)
-        self.calls = Calls(settings.max_exchanges, tenants)
+        self.calls = Calls(settings.max_exchanges, tenants, clock, settings.clock_skew_s)
         self.departures = Departures()
         self.drain = Drain(settings)
         self.seal = Seal()

@@ -165,6 +165,7 @@ async def run(config: RelayConfig) -> None:
         accepting = {name: trio.CancelScope() for name in doors}
         nursery.start_soon(relay.watch_viewers)
         nursery.start_soon(relay.watch_tenants)
+        nursery.start_soon(relay.watch_tokens)
         for name, door in doors.items():
             nursery.start_soon(_accept, door, listeners[name], nursery, accepting[name])
         ports = {f"{name}_port": _port(listener) for name, listener in listeners.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -81,7 +82,9 @@ class ViewerSide:
         clusters = self._clusters(policy, head, capability) if everywhere else ()
         streaming = streaming_type(request.get("content-type"))
         permitted = Permitted(self._core.policy, caller, scope, capability)
-        return Call(http, streaming, head, capability, permitted, clusters)
+        # A write that has begun is finished: nobody could tell whether it took effect.
+        expires_at = caller.expires_at if capability.permission == "view" else math.inf
+        return Call(http, streaming, head, capability, permitted, clusters, expires_at)
 
     def _clusters(
         self, policy: Policy, head: RequestHead, capability: Capability

@@ -101,8 +101,6 @@ class Verifier:
         kind: Kind,
         issuer: str,
         now_s: float,
-        *,
-        grace_s: int = 0,
     ) -> dict[str, Any]:
         """Return the claims of a good token: `sub` and `org` are texts, times whole seconds.
 
@@ -110,7 +108,6 @@ class Verifier:
             keys: the issuer's; the same object as long as they are the same.
             kind: what it must be.
             now_s: seconds since the epoch.
-            grace_s: how long after its end it still counts.
 
         Raises:
             TokenInvalid: it is not good.
@@ -126,7 +123,7 @@ class Verifier:
         if claims is None:
             claims = _verified(token, keys, kind, issuer, int(now_s), self._leeway_s)
             self._remember(digest, claims)
-        if not now_s < claims["exp"] + self._leeway_s + grace_s:
+        if not now_s < claims["exp"] + self._leeway_s:
             raise TokenInvalid(expired=True)
         return claims
 
@@ -161,8 +158,17 @@ def embedded_identity(token: str) -> str:
 
 def issued_at(token: str) -> int:
     """Return when a token says it was issued, which nobody has verified; 0 if it says nothing."""
+    return _moment(token, "iat")
+
+
+def expires_at(token: str) -> int:
+    """Return when a token says that it ends, which nobody has verified; 0 if it says nothing."""
+    return _moment(token, "exp")
+
+
+def _moment(token: str, claim: str) -> int:
     try:
-        value = _payload(token)["iat"]
+        value = _payload(token)[claim]
     except (ValueError, TypeError, LookupError, RecursionError):
         return 0
     return value if type(value) is int else 0

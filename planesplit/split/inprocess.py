@@ -250,7 +250,7 @@ class InProcess:
         )
         self._relay.sealed(Seal())  # this process needs files, sockets and programs: said as it is
         task_status.started()
-        await trio.sleep_forever()
+        await self._relay.watch_tokens()
 
     async def _run_customer(self, *, task_status: trio.TaskStatus[None]) -> None:
         table = self._table(

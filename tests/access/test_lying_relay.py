@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -54,11 +55,11 @@ def _controls(path: str = ASSIGN, body: bytes = BODY, **changes: Any) -> Request
     return RequestHead("POST", path, scope, "control", **{"proof": proof, **changes})
 
 
-def _outcome(head: RequestHead, access: Access | None = None, **options: Any) -> str:
+def _outcome(head: RequestHead, access: Access | None = None) -> str:
     """Return what the agent makes of an exchange: ok, the proof's flaw, or an error's code."""
     access = access or access_of(ISSUER)
     try:
-        access.check(head, CAPABILITIES[head.path], **options)
+        access.check(head, CAPABILITIES[head.path])
     except ProofRefused as error:
         return str(error.flaw)
     except ConnectError as error:
@@ -206,17 +207,16 @@ def test_a_signed_body_is_this_one() -> None:
     assert told == [Flaw.ALTERED]
 
 
-def test_a_tail_resumes_for_a_while_after_its_tokens_end() -> None:
-    clock = SimpleNamespace(now=NOW_S + 700)
-    access = new(now_s=lambda: clock.now, grace_s=1000)
-    access.put(push(ISSUER))
-    head = _viewers("vic")
-    assert _outcome(head, access) == Flaw.EXPIRED
-    assert _outcome(head, access, resumed=True) == "ok"
-    access.put(push(ISSUER, version=2, revoked={"vic": int(NOW_S) + 1}))
-    assert _outcome(head, access, resumed=True) == Flaw.REVOKED
-    clock.now += 1000
-    assert _outcome(head, access, resumed=True) == Flaw.EXPIRED
+@pytest.mark.parametrize(("path", "lasts_s"), [(TAIL_LOGS, 605), (CREATE_SECRET, math.inf)])
+def test_a_read_lasts_as_long_as_its_proof_and_a_write_is_finished(
+    path: str, lasts_s: float
+) -> None:
+    clock = SimpleNamespace(now=NOW_S)
+    access, head = access_of(ISSUER, now_s=lambda: clock.now), _viewers("admin", path=path)
+    assert access.lasts_s(head, CAPABILITIES[path]) == lasts_s
+    clock.now += 605
+    assert access.lasts_s(head, CAPABILITIES[path]) == math.inf
+    assert _outcome(head, access) == Flaw.EXPIRED, "the gate's to refuse"
 
 
 @pytest.mark.parametrize("why", ["its identity has ended", "its key is out of use"])
@@ -283,7 +283,7 @@ MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     ),
     "asks for no proof": lambda m: m.setattr(Access, "_check_viewer", _roles_alone),
     "takes any kind of token": lambda m: m.setattr(
-        Trust, "verify", lambda self, token, kind, grace_s=0: _any_kind(self, token)
+        Trust, "verify", lambda self, token, kind: _any_kind(self, token)
     ),
     "forgets what was used": lambda m: m.setattr(Access, "_use", lambda *_: None),
 }
@@ -303,7 +303,7 @@ def _unverified(head: RequestHead) -> dict[str, Any]:
     return dict(json.loads(base64.urlsafe_b64decode(payload + "==")))
 
 
-def _roles_alone(self: Access, head: RequestHead, capability: Capability, _grace_s: int) -> None:
+def _roles_alone(self: Access, head: RequestHead, capability: Capability) -> None:
     scope = head.scope
     if not self.permits(head.viewer, scope.org, scope.project, scope.domain, capability.permission):
         raise ConnectError(ConnectCode.PERMISSION_DENIED, "")
@@ -312,7 +312,7 @@ def _roles_alone(self: Access, head: RequestHead, capability: Capability, _grace
 def _any_kind(trust: Trust, token: str) -> dict[str, Any]:
     for kind in (IDENTITY, CONTROL, VIEWER):
         try:
-            return trust._verified(token, kind, 0)
+            return trust._verified(token, kind)
         except TokenInvalid:
             pass
     raise TokenInvalid

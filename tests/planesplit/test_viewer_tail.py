@@ -107,10 +107,23 @@ async def test_gap_records_are_delivered_and_not_part_of_the_log(autojump_clock:
     ]
 
 
-@pytest.mark.parametrize("code", ["data_loss", "unauthenticated", "permission_denied", "internal"])
-async def test_only_unavailable_is_tried_again(code: str) -> None:
+@pytest.mark.parametrize("code", ["data_loss", "permission_denied", "internal"])
+async def test_other_ends_are_ends(code: str) -> None:
     with pytest.raises(ConnectError, match=code):
         await collect(streams([message("a\n"), ConnectError(code)]))
+
+
+@pytest.mark.parametrize("at", range(1, len(LOG) + 1))
+async def test_after_its_tokens_end_the_rest_follows_once(at: int) -> None:
+    ended = ConnectError("unauthenticated")
+    lives = [message(*LOG[:1]), ended], [message(*LOG[:at]), ended], [message(*LOG)]
+    assert texts(await collect(streams(*lives))) == LOG
+
+
+@pytest.mark.parametrize("before", [[], [[message("a\n"), ConnectError("unauthenticated")]]])
+async def test_who_gets_no_token_is_told_so(before: list[list[TailLogsResponse]]) -> None:
+    with pytest.raises(ConnectError, match="unauthenticated"):
+        await collect(streams(*before, [ConnectError("unauthenticated")]))
 
 
 async def test_a_tail_that_cannot_be_repeated_is_not_reopened(autojump_clock: MockClock) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -151,10 +153,12 @@ class _Call(SimpleNamespace):
 
 def test_only_viewers_are_counted() -> None:
     world = Market(org_exchanges=1)
-    calls, scope = Calls(10, world.tenants), SimpleNamespace(org="acme")
+    calls = Calls(10, world.tenants, time.time, 0.0)
+    scope = SimpleNamespace(org="acme")
     for opened_by in ("control", "control", "viewer"):
         capability = SimpleNamespace(opened_by=opened_by)
-        calls.enter(_Call(capability=capability, head=SimpleNamespace(scope=scope)))
+        head = SimpleNamespace(scope=scope)
+        calls.enter(_Call(capability=capability, head=head, expires_at=math.inf))
     assert world.enter() == "org_streams"
 
 
