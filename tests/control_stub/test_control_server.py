@@ -12,14 +12,15 @@ import httpx
 import pytest
 import trio
 from test_control_guard import ATTACKS, CHUNK_ATTACKS, GET
+from trio.testing import MockClock
 
 from planesplit.pki import Authority
+from planesplit.split.memory_http import StreamTransport
+from planesplit.split.memory_stream import memory_stream_pair
 from tunnel.http.server import HttpServer, open_listener
 from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
 from tunnel.tls import client_context, server_context, start_tls
-
-QUICK = HttpLimits(handshake_s=0.2, idle_s=0.2, request_s=0.2, send_s=0.2, grace_s=0.2)
 
 
 class App:
@@ -67,20 +68,47 @@ async def _flood(send: Any) -> None:
         await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
 
 
+class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts streams in memory, so that a server's limits run in simulated time."""
+
+    def __init__(self) -> None:
+        self._opened, self._accepted = trio.open_memory_channel[trio.abc.Stream](0)
+
+    async def connect(self) -> trio.abc.Stream:
+        near, far = memory_stream_pair()
+        await self._opened.send(far)
+        return near
+
+    async def accept(self) -> trio.abc.Stream:
+        return await self._accepted.receive()
+
+    async def aclose(self) -> None:
+        self._accepted.close()
+        await trio.lowlevel.checkpoint()
+
+
 class Served:
-    """A server that runs."""
+    """A server that runs, on a socket or in memory."""
 
-    def __init__(self, app: App, port: int, stopping: trio.Event, stopped: trio.Event) -> None:
-        self.app, self.port, self.stopping, self.stopped = app, port, stopping, stopped
+    def __init__(self, listener: Any, app: App, stopping: trio.Event, stopped: trio.Event) -> None:
+        self._memory = listener if isinstance(listener, MemoryListener) else None
+        self.port = 0 if self._memory else listener.socket.getsockname()[1]
+        self.app, self.stopping, self.stopped = app, stopping, stopped
 
-    async def connect(self) -> trio.SocketStream:
+    async def connect(self) -> Any:
         """Open a bare connection."""
+        if self._memory:
+            return await self._memory.connect()
         return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    def transport(self) -> httpx.AsyncBaseTransport | None:
+        """Return what carries httpx's requests; None for sockets."""
+        return StreamTransport(self.connect) if self._memory else None
 
     async def exchange(self, data: bytes) -> bytes:
         """Send bytes, return everything that comes back until the server closes."""
         stream, received = await self.connect(), b""
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             async with stream:
                 try:
                     await stream.send_all(data)
@@ -93,29 +121,32 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    limits: HttpLimits | None = None, context: ssl.SSLContext | None = None
+    limits: HttpLimits | None = None,
+    context: ssl.SSLContext | None = None,
+    listener: MemoryListener | None = None,
 ) -> AsyncIterator[Served]:
     app, stopping, stopped = App(), trio.Event(), trio.Event()
-    listener = await open_listener("127.0.0.1", 0)
+    at: Any = listener or await open_listener("127.0.0.1", 0)
     journal = Journal("control_stub", write=lambda line: None)
     server = HttpServer(app, limits or HttpLimits(), context, journal)
 
     async def serve(*, task_status: Any) -> None:
-        await server.serve(listener, stopping, task_status=task_status)
+        await server.serve(at, stopping, task_status=task_status)
         stopped.set()
 
     async with trio.open_nursery() as nursery:
         await nursery.start(serve)
-        yield Served(app, listener.socket.getsockname()[1], stopping, stopped)
+        yield Served(at, app, stopping, stopped)
         nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def healthy_client(served: Served) -> AsyncIterator[None]:
+async def healthy_client(served: Served, pause_s: float = 0.005) -> AsyncIterator[None]:
     """Use one kept-alive connection all the while; fails if it notices anything."""
+    transport = served.transport()
     base = f"http://127.0.0.1:{served.port}"
     done = False
-    async with httpx.AsyncClient(base_url=base, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=base, transport=transport, trust_env=False) as client:
 
         async def call() -> None:
             count = 0
@@ -123,9 +154,9 @@ async def healthy_client(served: Served) -> AsyncIterator[None]:
                 response = await client.post("/healthy", content=str(count))
                 assert (response.status_code, response.text) == (200, str(count))
                 count += 1
-                await trio.sleep(0.005)
+                await trio.sleep(pause_s)
 
-        with trio.fail_after(30):
+        with trio.fail_after(300):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(call)
                 yield
@@ -184,38 +215,50 @@ async def test_requests_are_answered_in_order_on_one_connection() -> None:
         assert answer.index(b"onetwo") < answer.index(b"ok") < answer.index(b"end")
 
 
-async def test_silent_and_slow_clients_are_cut_off() -> None:
-    async with serving(QUICK) as served, healthy_client(served):
+async def test_silent_clients_are_cut_off(autojump_clock: MockClock) -> None:
+    async with serving(listener=MemoryListener()) as served, healthy_client(served, 1.0):
         assert await served.exchange(b"") == b""
         assert await served.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n") == b""
-        slow_body = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf"
-        assert b" 200 " not in await served.exchange(slow_body)
 
 
-async def test_a_client_that_never_reads_is_cut_off() -> None:
-    async with serving(QUICK) as served, healthy_client(served):
+SLOW_BODY = {
+    "time": HttpLimits(body_idle_s=600, idle_s=600),
+    "patience": HttpLimits(request_s=600, idle_s=600),
+}
+
+
+@pytest.mark.parametrize("limits", SLOW_BODY.values(), ids=SLOW_BODY)
+async def test_a_slow_body_is_cut_off(limits: HttpLimits, autojump_clock: MockClock) -> None:
+    """By the time for a body, and by the patience with one that does not move."""
+    half = b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf"
+    async with serving(limits, listener=MemoryListener()) as served, healthy_client(served, 1.0):
+        assert b" 200 " not in await served.exchange(half)
+
+
+async def test_a_client_that_never_reads_is_cut_off(autojump_clock: MockClock) -> None:
+    async with serving(listener=MemoryListener()) as served, healthy_client(served, 1.0):
         stream = await served.connect()
         await stream.send_all(GET.replace(b"/livez", b"/flood"))
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await _until_reset(stream)
         await stream.aclose()
 
 
-async def _read_until(stream: trio.SocketStream, end: bytes) -> None:
+async def _read_until(stream: trio.abc.Stream, end: bytes) -> None:
     received = b""
-    with trio.fail_after(2):
+    with trio.fail_after(10):
         while not received.endswith(end):
             piece = await stream.receive_some()
             assert piece
             received += piece
 
 
-async def _until_reset(stream: trio.SocketStream) -> None:
+async def _until_reset(stream: trio.abc.Stream) -> None:
     """Wait until the server has given a connection up."""
     try:
         while True:
             await stream.send_all(b"x")
-            await trio.sleep(0.02)
+            await trio.sleep(1)
     except trio.BrokenResourceError:
         pass
 
@@ -245,7 +288,7 @@ async def test_connections_are_bounded() -> None:
 
 
 async def test_stopping_lets_requests_end_and_closes_idle_connections() -> None:
-    async with serving(HttpLimits(grace_s=0.3)) as served:
+    async with serving(HttpLimits(grace_s=20)) as served:
         idle, busy = await served.connect(), await served.connect()
         await idle.send_all(GET)
         await _read_until(idle, b"ok")
@@ -257,7 +300,7 @@ async def test_stopping_lets_requests_end_and_closes_idle_connections() -> None:
             await served.connect()
         await busy.send_all(b"lf")
         await _read_until(busy, b"half")
-        with trio.fail_after(2):
+        with trio.fail_after(10):  # of the 20 s of grace: nothing waited for them
             await served.stopped.wait()
             assert await idle.receive_some() == b""
         await idle.aclose()
@@ -269,14 +312,15 @@ async def test_tls(tmp_path: Path) -> None:
     leaf = authority.server("control")
     context = server_context(str(leaf.cert_file), str(leaf.key_file))
     trust = client_context(str(authority.ca_file))
-    async with serving(QUICK, context) as served:
+    async with serving(HttpLimits(handshake_s=0.2), context) as served:
+        assert await served.exchange(b"") == b""  # no handshake in time
+    async with serving(context=context) as served:
         base = f"https://localhost:{served.port}"
         async with httpx.AsyncClient(base_url=base, verify=trust, trust_env=False) as client:
             response = await client.post("/a", content=b"x" * 100_000)
             assert response.content == b"x" * 100_000
             assert response.http_version == "HTTP/1.1"
             assert await served.exchange(GET) == b""  # plain HTTP at a TLS port
-            assert await served.exchange(b"") == b""  # no handshake in time
             stream = await start_tls(await served.connect(), trust, server_hostname="localhost")
             await stream.send_all(ATTACKS["content-length and transfer-encoding"])
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 400 ")

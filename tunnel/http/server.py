@@ -77,7 +77,7 @@ class HttpServer:
 
     async def serve(
         self,
-        listener: trio.SocketListener,
+        listener: trio.abc.Listener[trio.abc.Stream],
         stopping: trio.Event,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -92,7 +92,9 @@ class HttpServer:
             await self._worker.terminated.set()  # keep-alive ends with the current response
             connections.cancel_scope.deadline = trio.current_time() + self._limits.grace_s
 
-    async def _accept(self, listener: trio.SocketListener, connections: trio.Nursery) -> None:
+    async def _accept(
+        self, listener: trio.abc.Listener[trio.abc.Stream], connections: trio.Nursery
+    ) -> None:
         while True:
             stream = await listener.accept()
             if self._slots.available_tokens <= 0:
@@ -100,7 +102,7 @@ class HttpServer:
                 continue
             connections.start_soon(self._connection, stream)
 
-    async def _connection(self, stream: trio.SocketStream) -> None:
+    async def _connection(self, stream: trio.abc.Stream) -> None:
         async with self._slots:
             try:
                 local = _is_loopback(stream)
@@ -118,7 +120,7 @@ class HttpServer:
             guarded: Any = GuardedStream(stream, guard, self._limits, connection, local)
             await _Connection(self._app, self._config, self._worker, {}, guarded).run()
 
-    async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream:
+    async def _secured(self, stream: trio.abc.Stream) -> trio.abc.Stream:
         if self._context is None:
             return stream
         with trio.fail_after(self._limits.handshake_s):
@@ -228,8 +230,10 @@ class _NoSocket:
     getsockname = getpeername
 
 
-def _is_loopback(stream: trio.SocketStream) -> bool:
+def _is_loopback(stream: trio.abc.Stream) -> bool:
     """Whether a client is on this machine; asked while it is connected."""
+    if not isinstance(stream, trio.SocketStream):
+        return False
     address = ipaddress.ip_address(stream.socket.getpeername()[0])
     return address.is_loopback
 
