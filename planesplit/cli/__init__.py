@@ -6,11 +6,17 @@ import sys
 
 from planesplit.cli import admin, bench, data, policy, prove, split, verify  # noqa: F401 - they register
 from planesplit.cli.options import app
+from planesplit.cli.streams import not_written, open_missing
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    code = app(exit_on_error=True, result_action="return_value")
+    open_missing()
+    try:
+        code = app(exit_on_error=True, result_action="return_value")
+        sys.stdout.flush()
+    except OSError as error:
+        code = not_written(error)
     sys.exit(code if isinstance(code, int) else 0)

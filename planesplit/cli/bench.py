@@ -73,9 +73,11 @@ async def run(
 ) -> int:
     """Measure latency, open loop, through agent, tunnel, relay and viewer, and over the bare link.
 
-    Both without TLS: real processes on loopback, and the link between them is emulated.
+    Both without TLS: real processes on loopback, and the link between them is
+    emulated.
 
-    Exits with 0; 1 if the load was not carried; 4 if the measurement is invalid.
+    Exits with 0; 1 if the load was not carried; 4 if the measurement is
+    invalid.
     """
     from planesplit.bench.command import Outputs
     from planesplit.bench.command import bench as command
@@ -121,7 +123,8 @@ async def sweep(
 ) -> int:
     """Measure rising rates until latency or delivery fails; say what is the highest good one.
 
-    Exits with 0; 1 if no rate was good; 4 if the generator failed before the split did.
+    Exits with 0; 1 if no rate was good; 4 if the generator failed before the
+    split did.
     """
     from planesplit.bench.command import Outputs
     from planesplit.bench.options import plan, sweep_plan

@@ -7,12 +7,22 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+
+def _said(default: object) -> str | None:
+    """Return a default for help texts; none if the option then does nothing."""
+    return None if default is None or default is False or default in ("", ()) else str(default)
+
+
 app = App(
     name="planesplit",
     help="A split control and compute plane on one machine; payload is relayed in memory only.",
     backend="trio",
     help_format="plaintext",
     version_flags=["--version"],
+    default_parameter=Parameter(
+        negative_iterable=(),
+        show_default=_said,
+    ),
 )
 get = App(name="get", help="List things of the running split.")
 put = App(name="put", help="Put things into the customer's plane.")

@@ -132,7 +132,8 @@ def diff(
 ) -> int:
     """Compare manifests with the white paper: what is wider, what is missing; exit code 1 if any.
 
-    Accounts are compared by what their bindings add up to, not by how roles are cut.
+    Accounts are compared by what their bindings add up to, not by how roles
+    are cut.
     """
     from planesplit.commands.policy.answer import answer
     from planesplit.commands.policy.diff import diff as command

@@ -61,9 +61,10 @@ async def prove(
 ) -> int:
     """Start a split, push canaries through every row, look everywhere, print the table.
 
-    With --sabotage the same looking has to find leaks that are planted on purpose; the whole table
-    is made only if a --bundle is to hold both. Exits with 0 if everything is as claimed (and every
-    leak was caught), 1 if anything deviates (or a leak slipped through), 3 if no split can be
+    With --sabotage the same looking has to find leaks that are planted on
+    purpose; the whole table is made only if a --bundle is to hold both. Exits
+    with 0 if everything is as claimed (and every leak was caught), 1 if
+    anything deviates (or a leak slipped through), 3 if no split can be
     started.
     """
     from planesplit.commands.outcome import UsageError, settle

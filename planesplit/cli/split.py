@@ -11,8 +11,12 @@ from cyclopts.validators import Number
 
 from planesplit.cli.options import Output, ReadyFile, app, get
 
+Workload = Annotated[
+    Literal["training", "plain", "burst", "huge", "binary"] | None,
+    Parameter(help="Seeded generator of lines like a training job's, or of odd ones."),
+]
 Level = Annotated[
-    Literal["", "limits", "kernel", "full"],
+    Literal["limits", "kernel", "full"] | None,
     Parameter(help="Do not start below this level; see 'planesplit doctor'."),
 ]
 WipeOnFree = Annotated[
@@ -52,28 +56,32 @@ async def up(
     seal: Annotated[
         bool, Parameter(help="Let the relay give up files, dialling and programs for good.")
     ] = True,
-    require_seal: Level = "",
+    require_seal: Level = None,
     wipe_on_free: WipeOnFree = False,
     provable: Provable = False,
 ) -> int:
     """Start all planes as processes and run until SIGTERM or Ctrl-C."""
     from planesplit.commands.outcome import settle
     from planesplit.commands.up import up as command
+    from planesplit.commands.up import with_clusters
     from planesplit.split.options import SplitOptions
 
     options = SplitOptions(
         insecure=insecure,
         keep=keep,
         link=False,
-        clusters=cluster,
         clickhouse=clickhouse,
         seal=seal,
-        require_seal=require_seal,
+        require_seal=require_seal or "",
         wipe_on_free=wipe_on_free,
         provable=provable,
         pod_path=tuple(str(path.absolute()) for path in pod_path),
     )
-    return await settle(partial(command, ready_file=ready_file, options=options))
+
+    async def do() -> int:
+        return await command(ready_file=ready_file, options=with_clusters(options, cluster))
+
+    return await settle(do)
 
 
 @app.command
@@ -81,9 +89,7 @@ async def run(
     *arguments: Annotated[str, Parameter(help="After '--': options of the workload or replay.")],
     exec: Annotated[str | None, Parameter(help="A shell command to run.")] = None,  # noqa: A002
     replay: Annotated[Path | None, Parameter(help="A file whose lines to print.")] = None,
-    workload: Annotated[
-        str | None, Parameter(help="Seeded generator: training, plain, burst, huge or binary.")
-    ] = None,
+    workload: Workload = None,
     image: Annotated[
         str | None,
         Parameter(help="Image of the cluster's registry, e.g. registry.local/planesplit/workload."),

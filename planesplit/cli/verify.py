@@ -26,8 +26,9 @@ async def verify(
 ) -> int:
     """Check an evidence bundle: signature, schema, and that its verdicts follow from its finds.
 
-    Exits with 0 if everything holds, 1 if it was changed, contradicts itself, tells of a deviation
-    or comes out otherwise when repeated, 2 if the file cannot be read.
+    Exits with 0 if everything holds, 1 if it was changed, contradicts itself,
+    tells of a deviation or comes out otherwise when repeated, 2 if the file
+    cannot be read.
     """
     from planesplit.commands.bundle import verify as command
     from planesplit.commands.outcome import settle

@@ -34,6 +34,13 @@ _CONNECT_EXITS = {
 }
 
 
+_REMEDIES = {
+    "no such run": "'planesplit get runs' lists those that there are",
+    "no such cluster": "'planesplit get clusters' lists those that there are",
+    "no such subject": "'planesplit get principals' lists those that there are",
+}
+
+
 class UsageError(Exception):
     """The command line asks for something that cannot be; the message names value and remedy."""
 
@@ -87,5 +94,6 @@ def _explain(error: BaseException) -> int:
             code = FAILED
         case _:
             raise error
-    sys.stderr.write(f"planesplit: {error}\n")
+    remedy = _REMEDIES.get(error.message) if isinstance(error, ConnectError) else None
+    sys.stderr.write(f"planesplit: {error}" + (f"; {remedy}\n" if remedy else "\n"))
     return code

@@ -185,9 +185,8 @@ class _Table:
             progress("no rows: the run has no such metrics, or none in this time")
 
     async def _print(self) -> None:
-        text = as_table(self._held, self._names, self._headers)
-        begun = self.rows > len(self._held)
-        await self._output.write(text.partition("\n")[2] if begun else text)
+        first = self.rows == len(self._held)
+        await self._output.write(as_table(self._held, self._names, self._headers, headed=first))
         self._held.clear()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import trio
 
 from planesplit.commands.outcome import FAILED, OK
-from planesplit.commands.output import as_json, as_table
+from planesplit.commands.tables import as_json, as_table, folded
 from planesplit.ready import find
 from planesplit.residency import CLAIMS, Counted, count
 
@@ -56,7 +56,8 @@ def _screen(rows: Sequence[Counted], *, clear: bool) -> str:
     broken = [row.row.id for row in rows if not row.as_claimed]
     verdict = f"NOT as claimed: {', '.join(broken)}" if broken else "every row is as claimed"
     note = "bytes of bodies since the start of each plane; direct: past relay and control plane"
-    return f"{home}{as_table([_cells(row) for row in rows], COLUMNS)}{verdict} ({note})\n"
+    table = as_table([_cells(row) for row in rows], COLUMNS)
+    return f"{home}{table}{folded(f'{verdict} ({note})', '')}"
 
 
 def _cells(row: Counted) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -12,6 +15,8 @@ from planesplit.commands.output import progress
 from planesplit.ready import ClusterAccess, Ready, registered
 from planesplit.split.core import Split
 from planesplit.split.options import SplitOptions
+
+_CLUSTER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 async def up(*, ready_file: Path | None, options: SplitOptions) -> int:
@@ -38,6 +43,22 @@ async def up(*, ready_file: Path | None, options: SplitOptions) -> int:
             finally:
                 progress("stopping ...")
     return 0
+
+
+def with_clusters(options: SplitOptions, names: Sequence[str]) -> SplitOptions:
+    """Return the options with further clusters.
+
+    Raises:
+        UsageError: a name that is taken, or that no directory and no Kubernetes account can bear.
+    """
+    taken = {options.place.cluster}
+    for name in names:
+        if not _CLUSTER.fullmatch(name):
+            raise UsageError(f"--cluster '{name}': give 1 to 63 letters, digits and - between them")
+        if name in taken:
+            raise UsageError(f"--cluster '{name}' is there already; give another name")
+        taken.add(name)
+    return replace(options, clusters=tuple(names))
 
 
 def _check_directory(path: Path) -> None:

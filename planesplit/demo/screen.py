@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import httpx
 import trio
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.layout import Layout
 from rich.live import Live
 from rich.panel import Panel
@@ -23,6 +24,7 @@ from planesplit.demo.summary import NS_PER_MS, Summary
 REFRESH_S = 0.1
 METRICS_S = 0.5
 MIDDLE_COLUMNS = 38
+BESIDE_COLUMNS = 110  # on a narrower terminal the panels are one below the other
 FRAME_LINES = 2  # a panel's border
 RECENT_LINES = 500
 
@@ -54,7 +56,7 @@ async def _finish_on_interrupt(scenario: Scenario) -> None:
 
 async def _refresh(live: Live, scenario: Scenario, metrics: Mapping[str, float]) -> None:
     while True:
-        live.update(draw(scenario, metrics, live.console.height), refresh=True)
+        live.update(draw(scenario, metrics, live.console.size), refresh=True)
         await trio.sleep(REFRESH_S)
 
 
@@ -67,13 +69,18 @@ async def _read_metrics(scenario: Scenario, metrics: dict[str, float]) -> None:
         await trio.sleep(METRICS_S)
 
 
-def draw(scenario: Scenario, metrics: Mapping[str, float], height: int) -> RenderableType:
-    """Draw one picture of the scenario as it is now."""
-    rows = max(1, height - FRAME_LINES)
+def draw(
+    scenario: Scenario, metrics: Mapping[str, float], size: ConsoleDimensions
+) -> RenderableType:
+    """Draw one picture of the scenario as it is now; panels beside or below each other."""
+    beside = size.width >= BESIDE_COLUMNS
+    figures = _grid(_figures(scenario, metrics), 1 if beside else 3)
+    middle = MIDDLE_COLUMNS if beside else figures.row_count + FRAME_LINES
+    rows = max(1, (size.height if beside else (size.height - middle) // 2) - FRAME_LINES)
     layout = Layout()
-    layout.split_row(
+    (layout.split_row if beside else layout.split_column)(
         Layout(_panel("compute plane: what the agent sends", scenario.written(rows), "blue")),
-        Layout(Panel(_figures(scenario, metrics), title="tunnel"), size=MIDDLE_COLUMNS),
+        Layout(Panel(figures, title="tunnel"), size=middle),
         Layout(_panel("viewer: what arrives", _arrived(scenario, rows), "green")),
     )
     return layout
@@ -91,33 +98,34 @@ def _panel(title: str, lines: Iterable[str], colour: str) -> Panel:
     return Panel(text, title=title, border_style=colour)
 
 
-def _figures(scenario: Scenario, metrics: Mapping[str, float]) -> Table:
+def _figures(scenario: Scenario, metrics: Mapping[str, float]) -> list[tuple[str, str]]:
     link, lines = scenario.split.link, scenario.lines[-RECENT_LINES:]
     latencies = [(line.received_ns - line.at_ns) / NS_PER_MS for line in lines]
     up = bool(metrics.get("relay_tunnels"))
-    table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(justify="right")
-    for name, value in (
+    return [
         ("state", "[green]up[/]" if up else "[red]down[/]"),
         ("direction", "agent dials out"),
-        ("", ""),
         ("lines delivered", f"{len(scenario.lines)}"),
         ("latency p50", f"{percentile(latencies, 50):.1f} ms"),
         ("latency p99", f"{percentile(latencies, 99):.1f} ms"),
-        ("", ""),
         ("wire bytes", f"{link.forwarded_bytes:,}"),
         ("payload bytes", f"{metrics.get(DOWN, 0):,.0f}"),
         ("exchanges open", f"{metrics.get('relay_exchanges', 0):.0f}"),
-        ("", ""),
         ("cuts", f"{link.cuts}"),
         ("connections", f"{link.connections}"),
         ("tails resumed", f"{metrics.get('relay_resumes_total', 0):.0f}"),
-        ("", ""),
         ("run", scenario.run),
         ("time", time.strftime("%H:%M:%S")),
-    ):
-        table.add_row(name, value)
+    ]
+
+
+def _grid(figures: Sequence[tuple[str, str]], across: int) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for _ in range(across):
+        table.add_column()
+        table.add_column(justify="right")
+    for at in range(0, len(figures), across):
+        table.add_row(*chain.from_iterable(figures[at : at + across]))
     return table
 
 

@@ -53,13 +53,13 @@ class Summary:
         """Return the summary for people."""
         found, verdict = self.delivery, "ok" if self.ok else "FAILED"
         return (
-            f"{verdict}: {found.produced} lines produced, {found.delivered} delivered; "
-            f"{found.lost} lost, {found.doubled} doubled, {found.altered} altered, "
+            f"{verdict}: {found.produced} lines produced, {found.delivered} delivered;\n"
+            f"  {found.lost} lost, {found.doubled} doubled, {found.altered} altered, "
             f"{found.disordered} disordered\n"
-            f"sha256 produced   {found.sha256_produced}\n"
-            f"sha256 delivered  {found.sha256_delivered}\n"
-            f"latency p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms; "
-            f"{self.cuts} tunnel cuts, longest gap {self.resume_gap_ms:.0f} ms; "
+            f"sha256 written  {found.sha256_produced}\n"
+            f"sha256 arrived  {found.sha256_delivered}\n"
+            f"latency p50 {self.p50_ms:.1f} ms, p99 {self.p99_ms:.1f} ms;\n"
+            f"  {self.cuts} tunnel cuts, longest gap {self.resume_gap_ms:.0f} ms; "
             f"{self.seconds:.1f} s\n"
         )
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from planesplit.commands.outcome import settle
-from planesplit.commands.output import as_table, for_terminal
+from planesplit.commands.output import for_terminal
 from planesplit.commands.tail import as_record
 from planesplit.connect_client import ConnectError
 from planesplit.ready import NoSplit
@@ -35,6 +35,16 @@ COMMANDS = (
     "bind",
     "unbind",
     "revoke",
+    "revoke agent",
+    "revoke viewer",
+    "rotate",
+    "get events",
+    "get io",
+    "get report",
+    "put bundle",
+    "residency",
+    "prove",
+    "verify",
     "demo",
     "doctor",
     "bench",
@@ -97,6 +107,10 @@ def test_every_command_explains_itself(command: str) -> None:
         ["bind", "zoe", "Owner"],
         ["bind", "zoe"],
         ["run"],
+        ["run", "--workload", "nonesuch"],
+        ["up", "--cluster", "c1"],
+        ["up", "--cluster", "c2", "--cluster", "c2"],
+        ["up", "--cluster", "../c2"],
         ["policy", "can-i", "get", "pods"],
         ["policy", "can-i", "--as", "nobody", "get", "pods"],
         ["policy", "matrix", "--plane", "both"],
@@ -156,7 +170,8 @@ async def test_errors_become_one_line_and_a_code(
         raise error
 
     assert await settle(command) == code
-    assert capsys.readouterr().err == f"planesplit: {error}\n"
+    told = capsys.readouterr().err
+    assert told.startswith(f"planesplit: {error}") and told.count("\n") == 1
 
 
 async def test_what_nobody_foresaw_is_raised() -> None:
@@ -191,9 +206,20 @@ def test_without_colours_nothing_but_text_is_left() -> None:
     assert for_terminal("\x1b[1;31mred\x1b[0m\n", colour=False) == "red\n"
 
 
-def test_tables_are_as_wide_as_their_values() -> None:
-    rows = [{"name": "r1", "phase": "RUNNING"}, {"name": "longer", "phase": ""}]
-    assert as_table(rows, ("name", "phase")) == ("NAME     PHASE\nr1       RUNNING\nlonger   -\n")
+@pytest.mark.parametrize("arguments", [["policy", "matrix"], ["doctor"], ["get", "runs"]])
+def test_a_full_or_closed_stdout_is_no_traceback(arguments: list[str]) -> None:
+    command = f"{sys.executable} -m planesplit {' '.join(arguments)}"
+    for where, codes in (">/dev/full", {3}), (">&-", {0, 3}), ("<&- >&- 2>&-", {0, 3}):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{command} {where}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "XDG_RUNTIME_DIR": "/nonexistent", "PLANESPLIT_READY": "/none"},
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode in codes, where
+        assert "Traceback" not in done.stderr
 
 
 def test_records_keep_nanoseconds() -> None:

@@ -33,7 +33,9 @@ def test_an_exact_delivery_is_ok() -> None:
     assert (record["lost"], record["doubled"], record["altered"], record["disordered"]) == (0,) * 4
     assert record["sha256_produced"] == record["sha256_delivered"]
     assert (record["p50_ms"], record["p99_ms"]) == (2.0, 2.0)
-    assert "100 lines produced, 100 delivered; 0 lost" in summary(delivered()).as_text()
+    text = summary(delivered()).as_text()
+    assert text.startswith("ok: 100 lines produced, 100 delivered;\n  0 lost")
+    assert max(map(len, text.splitlines())) <= 80
 
 
 MUTANTS: dict[str, tuple[str, Mutant]] = {

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from policy.question import UnknownName
 
 OK, NO, USAGE, BROKEN_PIPE = 0, 1, 2, 141
-WIDTH = 100
+WIDTH = 80  # of running text
 
 
 class UsageError(Exception):

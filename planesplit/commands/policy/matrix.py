@@ -24,10 +24,12 @@ READ, WRITE = ("get", "list", "watch"), ("create", "update", "patch", "delete")
 LETTERS = dict(zip(VERBS, "glwcupdD", strict=True))
 MARK = "!"
 LEGEND = f"""\
-R get list watch   W create update patch delete   * all eight   else one letter each:
-g get  l list  w watch  c create  u update  p patch  d delete  D deletecollection
-{MARK} reaches customers' payload, or what may hold it; never in the control plane's cluster, as no
-  customer pod runs there. URLs: by presigned URLs only, for one object each.
+R get list watch   W create update patch delete   * all eight   else one letter
+each: g get  l list  w watch  c create  u update  p patch  d delete
+D deletecollection
+{MARK} reaches customers' payload, or what may hold it; never in the control plane's
+cluster, as no customer pod runs there. URLs: by presigned URLs only, for one
+object each.
 """
 S3_PAYLOAD = {"metadata": "inputs, outputs, reports", "fast-registration": "code bundles"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planesplit.commands.output import as_table
 from planesplit.commands.residency import in_units
+from planesplit.commands.tables import as_table, folded
 from planesplit.proof import claims
 from planesplit.proof.options import NOT_DRIVEN, DetectorProof, Proof, RowProof
 
@@ -23,8 +23,7 @@ def as_text(proof: Proof) -> str:
             *_deviations(proof),
             *_detectors(proof),
             *_limits(proof),
-            verdict(proof),
-            "\n",
+            folded(verdict(proof), ""),
         )
     )
 
@@ -67,7 +66,7 @@ def _deviations(proof: Proof) -> Iterator[str]:
     yield "deviations\n"
     for deviation in proof.deviations[:MAX_DEVIATIONS]:
         row = f" [{deviation.row}]" if deviation.row else ""
-        yield f"  {deviation.detector}{row}: {deviation.text}\n"
+        yield folded(f"  {deviation.detector}{row}: {deviation.text}")
     if left := len(proof.deviations) - MAX_DEVIATIONS:
         yield f"  ... and {left} more\n" if left > 0 else ""
     yield "\n"
@@ -101,5 +100,5 @@ def _limits(proof: Proof) -> Iterator[str]:
     ):
         if texts:
             yield f"{title}\n"
-            yield from (f"  - {text}\n" for text in texts)
+            yield from (folded(f"  - {text}") for text in texts)
             yield "\n"
