@@ -80,7 +80,7 @@ def draw(
     layout = Layout()
     (layout.split_row if beside else layout.split_column)(
         Layout(_panel("compute plane: what the agent sends", scenario.written(rows), "blue")),
-        Layout(Panel(figures, title="tunnel"), size=middle),
+        Layout(Panel(figures, title="tunnel: the agent dials out"), size=middle),
         Layout(_panel("viewer: what arrives", _arrived(scenario, rows), "green")),
     )
     return layout
@@ -104,16 +104,15 @@ def _figures(scenario: Scenario, metrics: Mapping[str, float]) -> list[tuple[str
     up = bool(metrics.get("relay_tunnels"))
     return [
         ("state", "[green]up[/]" if up else "[red]down[/]"),
-        ("direction", "agent dials out"),
-        ("lines delivered", f"{len(scenario.lines)}"),
+        ("lines", f"{len(scenario.lines)}"),
         ("latency p50", f"{percentile(latencies, 50):.1f} ms"),
         ("latency p99", f"{percentile(latencies, 99):.1f} ms"),
-        ("wire bytes", f"{link.forwarded_bytes:,}"),
-        ("payload bytes", f"{metrics.get(DOWN, 0):,.0f}"),
-        ("exchanges open", f"{metrics.get('relay_exchanges', 0):.0f}"),
+        ("bytes on wire", f"{link.forwarded_bytes:,}"),
+        ("of payload", f"{metrics.get(DOWN, 0):,.0f}"),
+        ("exchanges", f"{metrics.get('relay_exchanges', 0):.0f}"),
         ("cuts", f"{link.cuts}"),
         ("connections", f"{link.connections}"),
-        ("tails resumed", f"{metrics.get('relay_resumes_total', 0):.0f}"),
+        ("resumed", f"{metrics.get('relay_resumes_total', 0):.0f}"),
         ("run", scenario.run),
         ("time", time.strftime("%H:%M:%S")),
     ]
