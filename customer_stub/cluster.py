@@ -15,6 +15,7 @@ from customer_stub.kubernetes.clients import Clients
 from customer_stub.kubernetes.events import EventRecorder
 from customer_stub.kubernetes.logs import read_log
 from customer_stub.kubernetes.observers import LOGS, Observers
+from customer_stub.kubernetes.scraper import Scraper
 from customer_stub.pods.kubelet import RESTART, Kubelet
 from customer_stub.samples.opening import open_feeder
 from customer_stub.secrets.injection import Injector
@@ -46,6 +47,7 @@ class Cluster:
         kubelet: runs containers; `produced` tells what they wrote.
         stores: object store and registry; None without a `data_root`.
         collector: of the pods' logs; None if they are collected nowhere.
+        scraper: of metrics; None while nobody has an account.
 
     Args:
         settings: limits and the root of the log directories.
@@ -93,6 +95,8 @@ class Cluster:
         )
         self.collector = self.kubelet.collector = open_collector(settings, journal)
         self._observers: Observers | None = None
+        self.scraper: Scraper | None = None
+        self._journal = journal
         self._feeder = self.kubelet.feeder = open_feeder(settings, journal)
 
     def call_api(self, clients: Clients) -> SecretsWebhook:
@@ -111,6 +115,7 @@ class Cluster:
             lookup, settings.secrets, _files_root(settings), marked=True
         )
         self._observe(Observers(clients))
+        self.scraper = Scraper(clients, settings.scrape, self._journal)
         return SecretsWebhook(api, settings.secrets.max_secrets)
 
     def _observe(self, observers: Observers) -> None:
@@ -171,6 +176,8 @@ class Cluster:
                 await nursery.start(self.collector.run)
             if self._observers is not None:
                 nursery.start_soon(self._observers.run)
+            if self.scraper is not None:
+                nursery.start_soon(self.scraper.run)
             if self._feeder is not None:
                 await nursery.start(self._feeder.run, self.kubelet.running)
             await self.kubelet.run(task_status=task_status)

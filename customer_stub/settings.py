@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from customer_stub.collector.settings import CollectorSettings
 from customer_stub.kubernetes.clients import AccountTokens
+from customer_stub.kubernetes.settings import ScrapeSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
@@ -62,6 +63,7 @@ class CustomerSettings(ApiSettings):
     clickhouse: ClickHouseTarget = field(default_factory=ClickHouseTarget)
     collector: CollectorSettings = field(default_factory=CollectorSettings)
     samples: SamplesSettings = field(default_factory=SamplesSettings)
+    scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
     token_file: str = setting(
         "", why='Kubernetes static token file: token,user,uid,"group1,group2" on each line'

@@ -8,6 +8,7 @@ from policy.roles import CLUSTER, Plane, Role, roles, user_name
 from policy.rules import ALL, Rule
 
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+ANONYMOUS_USER = "system:anonymous"
 MASTERS = "system:masters"
 
 

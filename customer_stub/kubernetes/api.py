@@ -14,6 +14,7 @@ from kube.server.webhooks import Connect, connect
 from tunnel.journal import Journal
 
 ROWS, STORES = "/_planesplit/rows", "/_planesplit/stores"
+SCRAPES = "/_planesplit/scrapes"
 PRODUCED = "/_planesplit/produced/"
 
 
@@ -45,6 +46,8 @@ def _page(cluster: Cluster, path: str) -> Any:
     stores = cluster.stores
     if path.startswith(PRODUCED):
         return _produced(cluster, path.removeprefix(PRODUCED))
+    if path == SCRAPES and cluster.scraper is not None:
+        return cluster.scraper.report()
     if stores is None or path not in (ROWS, STORES):
         return None
     return stores.rows_report() if path == ROWS else stores.stores_report()

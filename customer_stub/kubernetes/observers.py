@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import trio
 
 from customer_stub.kubernetes.clients import Clients
+from kube.server.node import NODE
 from kube.view import View
 
 LOGS, COSTS, STATE, GPUS = "fluentbit", "opencost", "kube-state-metrics", "dcgm-exporter"
-PODS = "/api/v1/pods"
+PODS, NODES, NAMESPACES = "/api/v1/pods", "/api/v1/nodes", "/api/v1/namespaces"
+NEEDS = {LOGS: NAMESPACES, COSTS: NODES, GPUS: NODES}  # what a pod belongs to, seen as well
 SEE_S = 1.0  # a watch tells a new pod within milliseconds
 
 Json = Mapping[str, Any]
@@ -30,18 +32,26 @@ class Observers:
     def __init__(self, clients: Clients) -> None:
         names = (LOGS, COSTS, STATE, GPUS)
         self._views = {name: View(clients.account(name), PODS) for name in names}
+        self._needed = {
+            name: View(clients.account(name), path, kept=lambda _: {})
+            for name, path in NEEDS.items()
+        }
 
     async def run(self) -> None:
         """Follow until cancelled."""
         async with trio.open_nursery() as nursery:
-            for view in self._views.values():
+            for view in (*self._views.values(), *self._needed.values()):
                 nursery.start_soon(view.keep)
 
     def seen(self, account: str, pod: Json) -> Json | None:
-        """Return a pod as an account sees it, None if it doesn't."""
+        """Return a pod as an account sees it, None if it doesn't see it whole."""
         meta = pod["metadata"]
         found = self._views[account].latest(meta["name"], meta["namespace"])
-        return found if found is not None and found["metadata"]["uid"] == meta["uid"] else None
+        if found is None or found["metadata"]["uid"] != meta["uid"]:
+            return None
+        owner = NODE if NEEDS.get(account) == NODES else meta["namespace"]
+        needed = self._needed.get(account)
+        return found if needed is None or needed.latest(owner) is not None else None
 
     async def see(self, pods: Iterable[Json]) -> None:
         """Wait a little for everybody to see new pods."""
@@ -49,4 +59,15 @@ class Observers:
         with trio.move_on_after(SEE_S):
             for account, pod in wanted:
                 while self.seen(account, pod) is None:
-                    await self._views[account].changed()
+                    await self._changed(account)
+
+    async def _changed(self, account: str) -> None:
+        async with trio.open_nursery() as nursery:
+            for views in (self._views, self._needed):
+                if account in views:
+                    nursery.start_soon(_then, views[account].changed, nursery.cancel_scope)
+
+
+async def _then(wait: Callable[[], Awaitable[None]], others: trio.CancelScope) -> None:
+    await wait()
+    others.cancel()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from kube.server.kinds import KINDS
+from kube.server.exposition import family
+from kube.server.kinds import KINDS, VERBS
+from policy.bindings import ANONYMOUS_USER
 from policy.rules import Request
 
 OTHER = "other"  # what this API doesn't serve: a caller's own words are not kept
 METRIC = "apiserver_authorization_decisions_total"
 REVIEW_GROUPS = ("authorization.k8s.io", "authentication.k8s.io")
 _SUBRESOURCES = ("log", "status", "finalizers", "metrics", "proxy", "exec", "token")
+_MORE_VERBS = ("impersonate", "escalate", "bind", "post", "put", "head", "options")
+_VERBS = frozenset((*VERBS, *_MORE_VERBS))
 _PATHS = ("/metrics", "/api", "/openapi", "/livez", "/readyz", "/healthz", "/version")
 
 Json = dict[str, Any]
@@ -22,7 +26,7 @@ class Access(NamedTuple):
     """One row of the accounts.
 
     Args:
-        user: Kubernetes' name.
+        user: Kubernetes' name; `other` for one that somebody acts as and that has no token here.
         verb: Kubernetes' verb.
         resource: with its group and subresource, e.g. `pods/log`; a path for what is no resource.
         allowed: the decision.
@@ -35,14 +39,24 @@ class Access(NamedTuple):
 
 
 class Accounts:
-    """Counts decisions by account, verb and resource."""
+    """Counts decisions by account, verb and resource.
 
-    def __init__(self) -> None:
+    Args:
+        users: names that are known from the start.
+    """
+
+    def __init__(self, users: Iterable[str] = ()) -> None:
         self._counts: Counter[Access] = Counter()
+        self._users = {ANONYMOUS_USER, *users}
+
+    def know(self, user: str) -> None:
+        """Learn the name of a caller who has shown a token."""
+        self._users.add(user)
 
     def count(self, request: Request, *, allowed: bool) -> None:
         """Count one decision."""
-        self._counts[Access(request.user, request.verb, _resource(request), allowed)] += 1
+        user = request.user if request.user in self._users else OTHER
+        self._counts[Access(user, verb_of(request), resource_of(request), allowed)] += 1
 
     def rows(self) -> dict[Access, int]:
         """Return every count."""
@@ -53,21 +67,34 @@ class Accounts:
         rows = [{**access._asdict(), "count": n} for access, n in self._counts.most_common()]
         return {"access": rows}
 
-    def metrics(self) -> str:
-        """Return the counts in Prometheus' text format."""
-        return "".join(self._lines())
+    def lines(self) -> Iterator[str]:
+        """Yield the counts in Prometheus' text format."""
+        yield from family(
+            METRIC,
+            "counter",
+            "Requests by account, verb, resource and decision.",
+            (
+                (
+                    {
+                        "user": access.user,
+                        "verb": access.verb,
+                        "resource": access.resource,
+                        "decision": "allow" if access.allowed else "deny",
+                    },
+                    count,
+                )
+                for access, count in sorted(self._counts.items())
+            ),
+        )
 
-    def _lines(self) -> Iterator[str]:
-        yield f"# HELP {METRIC} Requests by account, verb, resource and decision.\n"
-        yield f"# TYPE {METRIC} counter\n"
-        for access, count in sorted(self._counts.items()):
-            decision = "allow" if access.allowed else "deny"
-            labels = {"user": access.user, "verb": access.verb, "resource": access.resource}
-            text = ",".join(f'{k}="{v}"' for k, v in {**labels, "decision": decision}.items())
-            yield f"{METRIC}{{{text}}} {count}\n"
+
+def verb_of(request: Request) -> str:
+    """Return a request's verb, `other` for one that is none of Kubernetes'."""
+    return request.verb if request.verb in _VERBS else OTHER
 
 
-def _resource(request: Request) -> str:
+def resource_of(request: Request) -> str:
+    """Return what a request is about, as far as this API serves it."""
     if not request.resource:
         return _path(request.path)
     key = f"{request.resource}.{request.group}" if request.group else request.resource

@@ -14,8 +14,10 @@ from kube.server.admitting import Admission
 from kube.server.authorization import Authorization
 from kube.server.cluster import ClusterObjects
 from kube.server.discovery import AGGREGATED, discovery
+from kube.server.exposition import MEDIA_TYPE as EXPOSITION
 from kube.server.impersonation import impersonated
 from kube.server.log_options import LogOptions
+from kube.server.metrics import ServerMetrics, machine
 from kube.server.openapi import openapi
 from kube.server.request import JSON, Receive, Request, Scope
 from kube.server.resources import Resources
@@ -26,7 +28,7 @@ from kube.server.target import Target
 from kube.server.tokens import Tokens, User
 from kube.server.webhooks import Connect, Webhooks, connect
 from kube.settings import ApiSettings
-from policy.bindings import UNAUTHENTICATED
+from policy.bindings import ANONYMOUS_USER, UNAUTHENTICATED
 from policy.roles import Plane
 from policy.rules import Request as Asked
 from tunnel.http.disconnect import until_disconnected
@@ -40,8 +42,8 @@ VERSION = {
 }
 PUBLIC = {"/livez": "ok", "/readyz": "ok", "/healthz": "ok", "/version": VERSION}
 PUBLIC["/version/"] = VERSION
-ANONYMOUS = User("system:anonymous", frozenset({UNAUTHENTICATED}))
-ACCESS, METRICS = "/_planesplit/access", "/metrics"
+ANONYMOUS = User(ANONYMOUS_USER, frozenset({UNAUTHENTICATED}))
+ACCESS, METRICS, CADVISOR = "/_planesplit/access", "/metrics", "/metrics/cadvisor"
 TEXT = "text/plain"
 
 Json = dict[str, Any]
@@ -89,6 +91,7 @@ class KubernetesApp:
         self._resources = Resources(objects, self.authorization, admission)
         self._logs, self._page = logs, page
         self._tokens, self._settings, self._journal = tokens, settings, journal
+        self._metrics, self._store = ServerMetrics(), objects.store
         self._requests = _Gate(settings.max_requests)
         self._watches = _Gate(settings.max_watches)
 
@@ -98,6 +101,7 @@ class KubernetesApp:
             await send({"type": "websocket.close"})
             return
         request = Request(scope, receive, self._settings)
+        send = self._counted(request, send)
         try:
             request.check_framing()
             await self._serve(request, receive, send)
@@ -107,6 +111,16 @@ class KubernetesApp:
             self._journal.event("internal_error", kind=type(error).__name__)
             raise  # the server answers 500
 
+    def _counted(self, request: Request, send: Send) -> Send:
+        """Return `send`, with its answers counted."""
+
+        async def counting(message: Json) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.answered(_about(request), message["status"])
+            await send(message)
+
+        return counting
+
     async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
         target = request.target
         user = self._admitted(request, target)
@@ -114,12 +128,12 @@ class KubernetesApp:
             with self._requests:
                 await self._document(request, send)
         elif (target.key, target.subresource, target.verb) == ("pods", "log", "get"):
-            with self._watches:
+            with self._watches, self._metrics.open(_about(request)):
                 pieces = self._logs(target.namespace, target.name, request.log_options())
                 await anext(pieces)  # there is a log; else it raises ApiError
                 await _while_connected(lambda: _text(pieces, send), receive)
         elif target.verb == "watch":
-            with self._watches:
+            with self._watches, self._metrics.open(_about(request)):
                 await self._watch(request, target, receive, send)
         else:
             with self._requests:
@@ -135,6 +149,7 @@ class KubernetesApp:
         user = ANONYMOUS
         if request.path not in PUBLIC:
             user = self._tokens.authenticate(request.header("authorization"))
+            self.authorization.accounts.know(user.name)
             user = impersonated(request, user, self.authorization)
         groups = user.all_groups
         if target is None:
@@ -148,8 +163,8 @@ class KubernetesApp:
         """Answer a URL that is no resource's."""
         request.only("GET")
         path, accounts = request.path, self.authorization.accounts
-        if path == METRICS:
-            await _respond_text(send, accounts.metrics())
+        if path in (METRICS, CADVISOR):
+            await _respond_text(send, self._exposed(path))
             return
         aggregated = request.takes(AGGREGATED)
         kind = JSON
@@ -162,6 +177,15 @@ class KubernetesApp:
         elif (answer := openapi(path) or self._page(path)) is None:
             raise errors.no_such_path()
         await _respond(send, 200, answer, kind)
+
+    def _exposed(self, path: str) -> str:
+        """Return metrics: of this server, or of the machine that is the cluster's node."""
+        if path == METRICS:
+            return "".join((*self.authorization.accounts.lines(), *self._metrics.lines()))
+        lines = machine(self._store)
+        if lines is None:
+            raise errors.no_such_path()
+        return "".join(lines)
 
     async def _answer(self, request: Request, user: User, target: Target) -> tuple[int, Any]:
         if target.key not in REVIEWS:
@@ -202,6 +226,17 @@ class _Gate:
 
     def __exit__(self, *_: object) -> None:
         self._free += 1
+
+
+def _about(request: Request) -> Asked:
+    """Return what a request is about, for counting; one that can't be read is about nothing."""
+    try:
+        target = request.target
+    except ApiError:
+        target = None
+    if target is not None:
+        return target.asked("", ())
+    return Asked("", request.method.lower(), path=request.path)
 
 
 def _shaped(request: Request, target: Target, answer: Any) -> Any:
@@ -256,7 +291,7 @@ async def _respond(send: Send, code: int, answer: Any, kind: str = JSON) -> None
 
 
 async def _respond_text(send: Send, text: str) -> None:
-    await _start(send, 200, TEXT)
+    await _start(send, 200, EXPOSITION)
     await send({"type": "http.response.body", "body": text.encode(), "more_body": False})
 
 

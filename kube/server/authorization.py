@@ -12,7 +12,7 @@ from kube.server.store import Missing, ObjectStore
 from kube.server.tokens import User
 from policy.authorizer import Authorizer, Decision
 from policy.bindings import KUBERNETES_DEFAULTS, Binding
-from policy.roles import Plane, user_name
+from policy.roles import Plane, accounts, user_name
 from policy.rules import Request, Rule
 
 ROLES, CLUSTER_ROLES = f"roles.{RBAC}", f"clusterroles.{RBAC}"
@@ -33,7 +33,7 @@ class Authorization:
 
     def __init__(self, plane: Plane, store: ObjectStore) -> None:
         self._plane, self._store = plane, store
-        self.accounts = Accounts()
+        self.accounts = Accounts(map(user_name, accounts(plane)))
         self._authorizer = Authorizer(plane, KUBERNETES_DEFAULTS)
         self._seen = 0
 

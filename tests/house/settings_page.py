@@ -25,6 +25,7 @@ from control_stub.settings import ControlSettings, FlyteadminSettings, Limits
 from customer_stub.clickhouse.settings import ClickHouseSettings as ClickHouseProcess
 from customer_stub.clickhouse.settings import UserSettings
 from customer_stub.collector.settings import CollectorSettings
+from customer_stub.kubernetes.settings import ScrapeSettings
 from customer_stub.objects.settings import ObjectsSettings
 from customer_stub.pods.settings import PodsSettings
 from customer_stub.registry.settings import RegistrySettings
@@ -67,6 +68,7 @@ GROUPS: list[tuple[str, type]] = [
     ("Customer's infrastructure: `[secrets]`", SecretsSettings),
     ("Customer's infrastructure: `[clickhouse]`", ClickHouseTarget),
     ("Customer's infrastructure: `[samples]`", SamplesSettings),
+    ("Customer's infrastructure: `[scrape]`", ScrapeSettings),
     ("Customer's ClickHouse", ClickHouseProcess),
     ("Customer's ClickHouse: `[[users]]`", UserSettings),
     ("Control plane's own Kubernetes API", KubeSettings),

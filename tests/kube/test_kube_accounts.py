@@ -19,6 +19,10 @@ from planesplit.events import open_events
 from planesplit.split.core import Split
 from planesplit.split.options import SplitOptions
 
+DISCOVERED = (
+    *("nodes", "services", "endpoints", "pods"),
+    *("endpointslices.discovery.k8s.io", "ingresses.networking.k8s.io"),
+)
 # What payload flows and the workings around them need, by account: verb, resource.
 COMPUTE = {
     "executor": {"create pods", "get pods", "delete pods", "list pods", "watch pods"},
@@ -33,6 +37,10 @@ COMPUTE = {
             "create roles.rbac.authorization.k8s.io",
             "create rolebindings.rbac.authorization.k8s.io",
         ),
+    },
+    "union-operator-prometheus": {
+        "get /metrics",
+        *(f"{verb} {kind}" for verb in ("list", "watch") for kind in DISCOVERED),
     },
     "flytepropeller-webhook-system": {
         "get secrets",
