@@ -14,10 +14,12 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compute_agent.logs.cri import epoch_ns
+from compute_agent.logs.cri import STDERR, STDOUT, UNKNOWN, epoch_ns
 from compute_agent.logs.files import Gap
 from compute_agent.logs.index import Listing, LogFile
 from compute_agent.logs.lines import Open, Position, Start
+
+STREAMS = {stream.decode() for stream in (STDOUT, STDERR, UNKNOWN)}
 
 
 class BadCursor(ValueError):
@@ -67,6 +69,10 @@ class Cursor:
                 str(s): Open(_count(n), _count(k), _offset(o)) for s, (n, k, o) in opened.items()
             }
             position = Position(_count(sequence), lines, _offset(offset))
+            if stamp != "":
+                epoch_ns(stamp.encode())
+            if lines.keys() - STREAMS:
+                raise BadCursor("a stream of the cursor")
             file = str(stamp), _count(base), _count(first), bool(_count(numbered))
             return cls(str(uid), str(container), _count(restart), position, *file)
         except (ValueError, TypeError, AttributeError, RecursionError):
@@ -139,7 +145,7 @@ def beginning(listing: Listing) -> Place:
 def resume(cursor: Cursor, listing: Listing) -> Place:
     """Return where to go on behind a cursor of the same log, and what is missing in between."""
     position = cursor.position
-    if not cursor.stamp and position.sequence <= 1:
+    if not cursor.stamp and position.sequence <= 1 and not position.open:
         return beginning(listing)
     file = _anchor(cursor, listing)
     if file is not None and position.start.offset is not None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from compute_agent.logs.cri import epoch_ns
+
 STAMP_BYTES = 64  # longer than any RFC 3339 timestamp
 COUNT_BYTES = 262_144
 GZIP_TRAILER_BYTES = 4  # RFC 1952, 2.3.1: ISIZE, the size modulo 2**32; kubelet rotates at 10 MiB
@@ -168,10 +170,17 @@ class OffsetIndex:
         """Number everything there is, forget what is gone, and save when something changed.
 
         Yields after each container, so that a caller can let others run.
+
+        Raises:
+            OSError: some could not be read; all others are numbered, and saved.
         """
         seen: set[str] = set()
+        failed: OSError | None = None
         for container in _containers(self._root):
-            self._scan_container(container, seen)
+            try:
+                self._scan_container(container, seen)
+            except OSError as error:
+                failed = error
             yield
         for key in self._logs.keys() - seen:
             del self._logs[key]
@@ -179,6 +188,8 @@ class OffsetIndex:
         self._settled = {c: t for c, t in self._settled.items() if c.exists()}
         if self._dirty:
             self._save()
+        if failed is not None:
+            raise failed
 
     def _scan_container(self, container: Path, seen: set[str]) -> None:
         """List a container's logs, unless its directory is as it was: one stat instead of many."""
@@ -377,6 +388,10 @@ def count_records(file: LogFile, record_max_bytes: int) -> int:
 
 
 def _stamp(head: bytes) -> str:
-    """Return the first word if it can be a timestamp; of anything else nothing is kept."""
+    """Return the first word if it is a timestamp; of anything else nothing is kept."""
     word = head.partition(b" ")[0]
-    return word.decode() if re.fullmatch(rb"[0-9T:.Z+-]{10,40}", word) else ""
+    try:
+        epoch_ns(word)
+    except ValueError:
+        return ""
+    return word.decode()

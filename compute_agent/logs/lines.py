@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -152,13 +152,14 @@ class Assembler:
         pieces.add(record)
         return self._emit(record, pieces) if record.final or pieces.held > self._max else None
 
-    def drain(self, end: Start) -> list[Line]:
-        """The log has ended at `end`: return the unfinished lines as if they ended here."""
-        lines = []
+    def drain(self, end: Start) -> Iterator[Line]:
+        """The log has ended at `end`: yield the unfinished lines as if they ended here.
+
+        Each is open until it is its turn: a place before it is one before those that follow, too.
+        """
         for stream, pieces in sorted(self._open.items(), key=lambda item: item[1].first.sequence):
             nothing = _placeholder(stream, *end)._replace(final=True, at_ns=pieces.at_ns)
-            lines.append(self._emit(nothing, pieces))
-        return lines
+            yield self._emit(nothing, pieces)
 
     def renumber(self, records: int) -> None:
         """All records so far, and the following ones, have numbers that are so much higher."""

@@ -174,9 +174,9 @@ class Tail:
 
     def note(self, text: str) -> None:
         """Add a line that says what is missing; unfinished lines end there."""
-        self._make_room()
         if self.hole is not None:
             self._end_life(self._restart)
+        self._make_room()
         self._batcher.notice(f"[planesplit] log gap: {text}")
 
     # The log aggregator's part
@@ -294,10 +294,11 @@ class Tail:
 
     def _miss(self, gap: Gap) -> None:
         """Go on behind a gap, or read it from the aggregator first."""
-        self._make_room()
         if self._history and gap.file is not None:
             self._dig(At(self._restart, self._splitter.sequence), self._restart, gap)
             return
+        self._end_life(self._restart)
+        self._make_room()
         unknown = Place(Position(1, {}, gap.resume), numbered=False)
         self._follow(self._restart, at_file(gap.file) if gap.file is not None else unknown)
         self._note(gap)
