@@ -64,6 +64,7 @@ class Access:
         trust: whose signatures count; None for no tokens and no proofs, every caller of the data
             endpoint is `demo`: loopback only.
         cluster: the agent's own.
+        server_id: names this start of the agent: it remembers what was used since.
         require_proof: False lets exchanges without any proof pass, as the relay names them.
     """
 
@@ -74,10 +75,11 @@ class Access:
         now_s: Callable[[], float],
         trust: Trust | None,
         cluster: str = "",
+        server_id: str = "",
         require_proof: bool = True,
     ) -> None:
         self._org, self._cluster, self._now_s, self._trust = org, cluster, now_s, trust
-        self._require_proof = require_proof
+        self._server_id, self._require_proof = server_id, require_proof
         self._policy: _Policy | None = None
         self._known = trio.Event()
         self._watchers: list[Callable[[], None]] = []
@@ -232,6 +234,9 @@ class Access:
         named = claims["sub"], claims["org"], claims.get("cluster"), claims.get("path")
         if named != (CONTROL_SUBJECT, self._org, self._cluster, head.path):
             raise ProofRefused(Flaw.OTHER_EXCHANGE)
+        start = claims.get("start", "")
+        if start != self._server_id and (start or self._require_proof):
+            raise ProofRefused(Flaw.OTHER_START)
         name, digest = claims.get("jti"), claims.get("body")
         if not (isinstance(name, str) and isinstance(digest, str)):
             raise ProofRefused(Flaw.INVALID)

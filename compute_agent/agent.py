@@ -146,6 +146,7 @@ class Agent:
             now_s=now_s,
             trust=trust,
             cluster=settings.cluster,
+            server_id=self._chance.server_id,
             require_proof=settings.require_proof,
         )
 

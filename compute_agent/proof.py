@@ -19,6 +19,7 @@ class Flaw(enum.StrEnum):
     OTHER_EXCHANGE = "other_exchange"
     ALTERED = "altered_body"
     REPLAYED = "replayed_proof"
+    OTHER_START = "other_start"
 
 
 _TEXTS = {
@@ -30,6 +31,7 @@ _TEXTS = {
     Flaw.OTHER_EXCHANGE: "the proof is of another exchange",
     Flaw.ALTERED: "the request is not the one that was signed",
     Flaw.REPLAYED: "the proof was used before",
+    Flaw.OTHER_START: "the proof is for another start of this agent; sign again",
 }
 _ANONYMOUS = frozenset({Flaw.MISSING, Flaw.INVALID, Flaw.EXPIRED, Flaw.REVOKED})
 
@@ -40,4 +42,6 @@ class ProofRefused(ConnectError):
     def __init__(self, flaw: Flaw) -> None:
         self.flaw = flaw
         code = Code.UNAUTHENTICATED if flaw in _ANONYMOUS else Code.PERMISSION_DENIED
+        if flaw is Flaw.OTHER_START:
+            code = Code.UNAVAILABLE  # the control plane will hear of this one in a moment
         super().__init__(code, _TEXTS[flaw])

@@ -93,10 +93,12 @@ class Tunnel(NamedTuple):
 
     Args:
         times_ns: since when each of its tunnels is up; another tunnel is another agent.
+        server_id: names the start of the agent whose tunnel is the newest; empty if unknown.
     """
 
     times_ns: tuple[int, ...]
     rtt_us: int = 0
+    server_id: str = ""
 
     @property
     def since_ns(self) -> int:

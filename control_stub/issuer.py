@@ -103,14 +103,15 @@ class Issuer:
         bound = {"cnf": {"x5t#S256": thumbprint}} if thumbprint else {}
         return self._sign(TUNNEL, {"sub": subject, "org": org, "cluster": cluster, **bound})
 
-    def asked(self, org: str, cluster: str, path: str, body: bytes) -> str:
+    def asked(self, org: str, cluster: str, path: str, body: bytes, start: str = "") -> str:
         """Sign what we ask of an agent, so that the relay can ask nothing in our name.
 
         Args:
             path: of the RPC.
             body: of the request, as it is sent.
+            start: which start of the agent it is for; another one has not seen what was used.
         """
-        said = {"sub": "control", "org": org, "cluster": cluster, "path": path}
+        said = {"sub": "control", "org": org, "cluster": cluster, "path": path, "start": start}
         digest = hashlib.sha256(body).hexdigest()
         return self._sign(CONTROL, {**said, "body": digest}, life_s=ASKED_S)
 

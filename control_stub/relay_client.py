@@ -89,6 +89,7 @@ class RelayClient:
             await self._note(online)
 
     async def _note(self, online: dict[tuple[str, str], Tunnel]) -> None:
+        self._link.starts = {key: tunnel.server_id for key, tunnel in online.items()}
         changes = await self._desk.store.call(directory.set_tunnels, online, self._desk.now_ns())
         if online != self._online:
             self._online = online
@@ -155,7 +156,9 @@ def _tunnels(status: int, response: Any) -> tuple[int, dict[tuple[str, str], Tun
                 rtt_us = int((tunnel.get("rtt_ms") or 0) * 1000)
                 others = online.get(key, Tunnel(()))
                 times_ns = tuple(sorted((*others.times_ns, since_ns)))
-                online[key] = Tunnel(times_ns, rtt_us or others.rtt_us)
+                newest = since_ns == times_ns[-1]
+                server_id = str(tunnel.get("server_id", "")) if newest else others.server_id
+                online[key] = Tunnel(times_ns, rtt_us or others.rtt_us, server_id)
         return int(document["version"]), online
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise RelayAway from None

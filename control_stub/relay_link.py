@@ -86,6 +86,7 @@ class RelayLink:
     ) -> None:
         self._http, self._notices, self._limits, self._journal = http, notices, limits, journal
         self._rows, self._issuer, self._time = rows, issuer, time
+        self.starts: dict[tuple[str, str], str] = {}  # which start of its agent a cluster has
         self._boot = ""
         self._informed = ""  # boot that has the policy
         self._up_at = time()
@@ -137,11 +138,14 @@ class RelayLink:
         """Call a unary RPC at an agent.
 
         Raises:
-            RelayAway: no answer; whether the agent heard it is not known.
+            RelayAway: no answer; whether the agent heard it is not known. Or no tunnel.
             RpcFailed: a Connect error.
         """
         body = message.SerializeToString()
-        proof = self._issuer.asked(scope.org, scope.cluster, path, body)
+        start = self.starts.get((scope.org, scope.cluster))
+        if start is None:
+            raise RelayAway  # its tunnel is not heard of yet
+        proof = self._issuer.asked(scope.org, scope.cluster, path, body, start)
         response = await self.request(
             "POST",
             scope.prefix + path,

@@ -53,6 +53,7 @@ class AgentIdentity:
     Args:
         epoch: of this tunnel, as it says.
         relieves: epoch of the slot's tunnel that drains beside it, 0 for none.
+        server_id: names this start of the agent, as it says.
     """
 
     org: str
@@ -61,6 +62,7 @@ class AgentIdentity:
     issued_at: float
     epoch: int = 0
     relieves: int = 0
+    server_id: str = ""
 
     @property
     def subject(self) -> str:
@@ -126,9 +128,8 @@ class Authenticator:
         Raises:
             TokenRefused: with the counter; `refusal` turns it into what the agent is told.
         """
-        identity = AgentIdentity(
-            hello.org, hello.cluster, hello.slot, now, hello.epoch, hello.relieves
-        )
+        place = hello.org, hello.cluster, hello.slot
+        identity = AgentIdentity(*place, now, hello.epoch, hello.relieves, hello.server_id)
         if (identity.org, identity.cluster) not in policy.clusters:
             raise TokenRefused(Reason.UNKNOWN_CLUSTER)
         if identity.slot >= self._settings.max_slots:

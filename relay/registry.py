@@ -238,6 +238,7 @@ class Registry:
                 "org": tunnel.identity.org,
                 "cluster": tunnel.identity.cluster,
                 "slot": tunnel.identity.slot,
+                "server_id": tunnel.identity.server_id,
                 "state": "LOST" if tunnel.session is None else "ONLINE",
                 "since_s": tunnel.since_s,
                 "rtt_ms": _rtt_ms(tunnel.session),

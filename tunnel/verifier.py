@@ -26,7 +26,7 @@ MAX_KEYS = 16  # an issuer has two while it rotates
 MAX_CACHED = 512  # tokens whose signature need not be checked again; 60 KiB
 
 # What is made of a token; a viewer's holds his identity too, which is not kept.
-USED = frozenset({"sub", "org", "iat", "exp", "jti", "cluster", "cnf", "path", "body"})
+USED = frozenset({"sub", "org", "iat", "exp", "jti", "cluster", "cnf", "path", "body", "start"})
 
 Keys = Mapping[str, OKPKey]
 

@@ -161,6 +161,10 @@ LIES: dict[str, tuple[Callable[[], RequestHead], str]] = {
         lambda: _controls(proof=_later(70).asked("acme", "c1", ASSIGN, BODY)),
         Flaw.EXPIRED,
     ),
+    "a call for another start of the agent": (
+        lambda: _controls(proof=ISSUER.asked("acme", "c1", ASSIGN, BODY, "zeroth")),
+        Flaw.OTHER_START,
+    ),
     "a forged push": (
         lambda: _controls(PUT_ACCESS, proof=new_issuer().asked("acme", "c1", PUT_ACCESS, BODY)),
         Flaw.INVALID,
@@ -179,6 +183,34 @@ def test_what_the_control_plane_asks_is_good_once() -> None:
     assert _outcome(head, access) == "ok"
     assert _outcome(head, access) == Flaw.REPLAYED
     assert _outcome(_controls(), access) == "ok"
+
+
+def _for_start(start: str, path: str = ASSIGN) -> RequestHead:
+    return _controls(path, proof=ISSUER.asked("acme", "c1", path, BODY, start))
+
+
+def _started(name: str, **options: Any) -> Access:
+    access = new(server_id=name, **options)
+    access.put(push(ISSUER))
+    return access
+
+
+def test_what_was_used_is_not_good_for_the_agents_next_start() -> None:
+    first, second = _started("first"), _started("second")
+    head = _for_start("first")
+    assert _outcome(head, first) == "ok"
+    assert _outcome(head, second) == Flaw.OTHER_START
+    with pytest.raises(ProofRefused) as refused:
+        second.check(head, CAPABILITIES[ASSIGN])
+    assert refused.value.code is ConnectCode.UNAVAILABLE, "the control plane signs again"
+    assert _outcome(_for_start("second"), second) == "ok"
+    assert _outcome(_for_start(""), second) == Flaw.OTHER_START
+
+
+def test_a_control_plane_of_before_names_no_start() -> None:
+    mixed = _started("first", require_proof=False)
+    assert _outcome(_for_start(""), mixed) == "ok"
+    assert _outcome(_for_start("zeroth"), mixed) == Flaw.OTHER_START
 
 
 def test_what_was_used_is_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

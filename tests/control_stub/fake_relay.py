@@ -24,6 +24,8 @@ async def willing_agent(path: str, body: bytes) -> tuple[int, bytes]:
 class FakeRelay:
     """The private listener of a relay, as an ASGI application; and what it was told.
 
+    One agent is connected, acme's c1, until `set_tunnels` says otherwise.
+
     Args:
         agent: answers what is sent to a cluster: (path with scope, body) -> (status, body).
     """
@@ -38,6 +40,7 @@ class FakeRelay:
         self.access_status = 200
         self._version, self._tunnels = 1, list[dict[str, Any]]()
         self._changed = trio.Event()
+        self.set_tunnels(("acme", "c1", "ONLINE"))
         self._put, self._get = trio.open_memory_channel[tuple[str, dict[str, str], bytes]](100)
         self._answers: dict[str, Any] = {}
         self._requests: set[trio.CancelScope] = set()
@@ -63,6 +66,7 @@ class FakeRelay:
                 "cluster": c,
                 "slot": 0,
                 "state": s,
+                "server_id": "agent-1",
                 "since_s": trio.current_time(),
                 "rtt_ms": 1,
             }

@@ -66,6 +66,7 @@ async def test_a_cluster_that_comes_back_is_told_at_once(autojump_clock: Any) ->
     agent.answers = [_error("unavailable")] * 1000
     async with running(relay=FakeRelay(agent)) as cast:
         await (await cast.caller("alice")).create("r")
+        cast.relay.set_tunnels()
         await trio.sleep(61.3)
         agent.answers = []
         came_back = trio.current_time()

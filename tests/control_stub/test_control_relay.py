@@ -94,7 +94,9 @@ async def test_a_relay_that_is_long_away_is_tried_less_often(autojump_clock: Any
 
 
 async def test_tunnels_become_states_of_clusters(autojump_clock: Any) -> None:
-    async with running(FAST) as cast:
+    relay = FakeRelay()
+    relay.set_tunnels()
+    async with running(FAST, relay) as cast:
         cast.relay.set_tunnels(("acme", "c1", "ONLINE"), ("acme", "c2", "LOST"))
         await until(lambda: len(cast.events("cluster_state")) == 1)
         cast.relay.set_tunnels(("acme", "c1", "LOST"))

@@ -157,7 +157,7 @@ async def test_an_online_cluster_serves_what_names_none(autojump_clock: Any) -> 
     async with running() as cast:
         alice = await _prepared(cast)
         cast.relay.set_tunnels(("acme", "c2", "ONLINE"))
-        await until(lambda: bool(cast.events("cluster_state")))
+        await until(lambda: any(e["cluster"] == "c2" for e in cast.events("cluster_state")))
         assert (await _select(alice, upload, "project")).endswith("/c2")
         key = await alice.create("r2")
         details = await alice.details(key)

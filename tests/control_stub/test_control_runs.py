@@ -167,6 +167,7 @@ async def test_a_run_needs_a_cluster(autojump_clock: Any) -> None:
             await alice.call(RUNS, "CreateRun", request)
         assert caught.value.code == "failed_precondition"
         request.run_spec.cluster_pool = "c2"
+        cast.relay.set_tunnels(("acme", "c2", "ONLINE"))
         await alice.call(RUNS, "CreateRun", request)
         await until(lambda: bool(cast.relay.calls))
         assert cast.relay.calls[0][0].startswith("/r/acme/p1/development/c2/")
@@ -175,7 +176,7 @@ async def test_a_run_needs_a_cluster(autojump_clock: Any) -> None:
 async def test_a_connected_cluster_is_preferred(autojump_clock: Any) -> None:
     async with running() as cast:
         cast.relay.set_tunnels(("acme", "c2", "ONLINE"))
-        await until(lambda: bool(cast.events("cluster_state")))
+        await until(lambda: any(e["cluster"] == "c2" for e in cast.events("cluster_state")))
         await (await cast.caller("alice")).create()
         assert cast.events("run_created")[0]["cluster"] == "c2"
 

@@ -135,6 +135,28 @@ async def test_a_relay_that_forges_asks_in_vain(autojump_clock: Any) -> None:
         assert await tail_as(split, "demo", run) == "lines"
 
 
+async def test_what_was_used_before_a_restart_is_not_good_after_it(autojump_clock: Any) -> None:
+    async with Split(options()) as split:
+        proofs, opened = list[str](), Registry.open
+
+        def listening(self: Registry, head: RequestHead, cursor: bytes = b"") -> Any:
+            proofs.append(head.proof)
+            return opened(self, head, cursor)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Registry, "open", listening)
+            split.cut()
+            await trio.sleep(2)
+            used = proofs[-1]
+            await split.kill("compute_agent")
+            await split.restart("compute_agent")
+            await trio.sleep(1)
+        assert await asked(split, PUT_ACCESS, FORGED.SerializeToString(), used) == 503
+        assert '"reason":"other_start"' in refusals(split)[-1]
+        run = await split.run(exec="echo served, by calls that were signed for this start")
+        assert (await split.wait(run)).exit_code == 0
+
+
 class _Altering:
     """A stream of the tunnel that changes what is sent."""
 
