@@ -13,7 +13,7 @@ export PLANESPLIT_FLYTE ?= $(CURDIR)/$(FLYTE)/bin/flyte
 export PLANESPLIT_AUTOBAHN ?= $(CURDIR)/$(AUTOBAHN)
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/$(VENV)/hypothesis
 
-.PHONY: help demo test unit integration fuzz check lint types contracts coverage perf perf-document perf-smoke proto settings lock clean
+.PHONY: help demo test unit integration fuzz flyte check lint types contracts coverage perf perf-document perf-smoke proto settings lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -e 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,8 @@ perf-document: $(READY)  ## the same, its tables written into docs/performance.m
 
 perf-smoke: $(READY)  ## the same, short; asserts ratios
 	@$(BIN)/python -m pytest -q perf
+
+flyte: $(FLYTE_READY)  ## the unmodified flyte CLI, in .venv-flyte
 
 proto: $(READY)  ## regenerate tunnel/messages/*_pb2.py
 	@$(BIN)/pip install --quiet grpcio-tools==1.85.1
