@@ -17,6 +17,7 @@ from compute_agent.capabilities import Capabilities
 from compute_agent.events.feeds import Feeds
 from compute_agent.health import Health
 from compute_agent.informer import keep_store
+from compute_agent.inventory import Inventory
 from compute_agent.logs.history import History
 from compute_agent.logs.index import OffsetIndex
 from compute_agent.logs.pace import Ticks
@@ -122,6 +123,8 @@ class Agent:
             sources.objects.failed if sources.objects else None,
         )
         self._capabilities = self._serve()
+        operator = sources.accounts.operator if sources.accounts else None
+        self._inventory = Inventory(self.store, operator)
         self._health = self._watch_health()
         self.data_url = ""  # of the customer's data endpoint, as viewers reach it
         self._calls = 0
@@ -188,11 +191,10 @@ class Agent:
     def _watch_health(self) -> Health:
         settings, reports = self._settings, self._settings.reports
         samples = Samples(settings.clickhouse) if settings.clickhouse.url else None
-        accounts = self._sources.accounts
         return Health(
-            self.store,
+            self._inventory,
             checks(settings.clickhouse, self._sources.objects),
-            UsageCounter(self.store, accounts.operator if accounts else None, samples),
+            UsageCounter(self._inventory, samples),
             lambda: self.data_url,
             Teller(settings.org, settings.cluster, self.rows, reports.answer_s),
             settings.health,
@@ -217,6 +219,7 @@ class Agent:
                 nursery.start_soon(self._sources.objects.copies.run)
             if self._feeds is not None:
                 nursery.start_soon(self._feeds.run)
+            nursery.start_soon(self._inventory.run)
             nursery.start_soon(self._health.watch)
             code = await self._tunnels.run()
             nursery.cancel_scope.cancel()

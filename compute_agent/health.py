@@ -8,12 +8,13 @@ from typing import NoReturn
 
 import trio
 
-from compute_agent.pods import PodStore
+from compute_agent.inventory import Inventory
 from compute_agent.settings import HealthLimits
 from compute_agent.tell import Teller
 from compute_agent.usage import UsageSource
 from tunnel.capabilities import REPORT_HEALTH
-from tunnel.health import KUBERNETES_UNREACHABLE, REASONS
+from tunnel.first import first_of
+from tunnel.health import REASONS
 from tunnel.messages.planesplit_v1_pb2 import HealthRequest
 from tunnel.session import Session
 
@@ -26,7 +27,7 @@ class Health:
     While pods run, the numbers are told with every check.
 
     Args:
-        store: in step with the Kubernetes API, or not.
+        inventory: what the operator's account sees of the cluster.
         checks: reason -> whether that part can be reached; one of the closed list.
         usage: counts what the cluster offers and uses.
         data_url: the customer's own data endpoint, as viewers reach it, once it listens.
@@ -41,7 +42,7 @@ class Health:
 
     def __init__(
         self,
-        store: PodStore,
+        inventory: Inventory,
         checks: Mapping[str, Check],
         usage: UsageSource,
         data_url: Callable[[], str],
@@ -53,7 +54,7 @@ class Health:
     ) -> None:
         if not checks.keys() <= REASONS:
             raise ValueError("a reason is not in the closed list")
-        self._store, self._checks, self._usage = store, checks, usage
+        self._inventory, self._checks, self._usage = inventory, checks, usage
         self._data_url, self._teller, self._limits = data_url, teller, limits
         self._every_s, self._retry_s = every_s, retry_s
         self._failed: set[str] = set()
@@ -76,9 +77,7 @@ class Health:
             if await self._teller.tell(session, REPORT_HEALTH, request):
                 told = state
                 with trio.move_on_after(self._every_s):
-                    async with trio.open_nursery() as nursery:
-                        for wait in (partial(self._other_than, told), self._other_numbers):
-                            nursery.start_soon(_first, wait, nursery.cancel_scope)
+                    await first_of(partial(self._other_than, told), self._other_numbers)
             else:
                 await trio.sleep(self._retry_s)
 
@@ -94,15 +93,11 @@ class Health:
 
     def _state(self) -> tuple[frozenset[str], str]:
         """Return what is wrong, and where the data endpoint is: what is told at once."""
-        unsynced = set() if self._store.synced else {KUBERNETES_UNREACHABLE}
-        return frozenset(self._failed | unsynced), self._data_url()
+        return self._inventory.reasons() | self._failed, self._data_url()
 
     async def _other_than(self, told: tuple[frozenset[str], str]) -> None:
         while self._state() == told:
-            changed = self._changed
-            async with trio.open_nursery() as nursery:
-                for wait in (changed.wait, self._store.changed):
-                    nursery.start_soon(_first, wait, nursery.cancel_scope)
+            await first_of(self._changed.wait, *self._inventory.changes())
 
     async def _other_numbers(self) -> None:
         pods = self._pods()
@@ -112,7 +107,7 @@ class Health:
                 return
 
     def _pods(self) -> list[str]:
-        return sorted(pod.phase for pod in self._store.all() if not pod.ended)
+        return sorted(pod.phase for pod in self._inventory.pods())
 
     async def _request(self, state: tuple[frozenset[str], str]) -> HealthRequest:
         reasons, data_url = state
@@ -124,8 +119,3 @@ class Health:
             usage=await self._usage(),
             data_url=data_url,
         )
-
-
-async def _first(wait: Callable[[], Awaitable[None]], others: trio.CancelScope) -> None:
-    await wait()
-    others.cancel()

@@ -165,6 +165,9 @@ Listener = Callable[[Change], None]
 class PodStore:
     """The agent's picture of its pods, kept by a watch.
 
+    Attributes:
+        change: set at the next change, and replaced by another then.
+
     Args:
         max_pods: most pods remembered, and as many deleted ones, whose logs may still be there;
             more are counted in `ignored`, not kept.
@@ -174,7 +177,7 @@ class PodStore:
         self._pods: dict[tuple[str, str], Pod] = {}
         self._past: dict[tuple[str, str], Pod] = {}
         self._max = max_pods
-        self._changed = trio.Event()
+        self.change = trio.Event()
         self._listeners: list[Listener] = []
         self.synced = False
         self.ignored = 0
@@ -235,8 +238,8 @@ class PodStore:
 
     async def changed(self) -> None:
         """Wait for the next change."""
-        await self._changed.wait()
+        await self.change.wait()
 
     def _notify(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
+        self.change.set()
+        self.change = trio.Event()

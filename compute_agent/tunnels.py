@@ -12,6 +12,7 @@ from compute_agent.dial import DialFailed
 from compute_agent.reconnect import REFUSALS, Backoff
 from compute_agent.settings import AgentSettings
 from tunnel.errors import Code, TunnelError
+from tunnel.first import first_of
 from tunnel.hello import Hello
 from tunnel.journal import Journal
 from tunnel.payload import Payload
@@ -123,7 +124,7 @@ class TunnelKeeper:
     async def _keep(self, nursery: trio.Nursery) -> Code:
         tunnel = self._start(nursery)
         while True:
-            await _first(self._stopping.wait, tunnel.over.wait, tunnel.outdated.wait)
+            await first_of(self._stopping.wait, tunnel.over.wait, tunnel.outdated.wait)
             if self._stopping.is_set():
                 await self._drain(tunnel)
                 return Code.NO_ERROR
@@ -149,18 +150,18 @@ class TunnelKeeper:
         if tunnel.code in REFUSALS:
             wakers.append(self._token_changed.wait)
         with trio.move_on_after(self._backoff.delay_s(tunnel.code)):
-            await _first(*wakers)
+            await first_of(*wakers)
 
     async def _hand_over(self, nursery: trio.Nursery, tunnel: _Tunnel) -> _Tunnel:
         """Open another tunnel beside an open one, which drains then; return that which is up."""
         successor = self._start(nursery, before=tunnel)
-        await _first(self._stopping.wait, successor.up.wait, successor.over.wait)
+        await first_of(self._stopping.wait, successor.up.wait, successor.over.wait)
         if successor.opened:
             nursery.start_soon(self._drain, tunnel)
             return successor
         self._tunnel = tunnel
         with trio.move_on_after(self._backoff.delay_s(successor.code)):
-            await _first(self._stopping.wait, tunnel.over.wait, self._token_changed.wait)
+            await first_of(self._stopping.wait, tunnel.over.wait, self._token_changed.wait)
         return tunnel
 
     async def _run_tunnel(self, tunnel: _Tunnel) -> None:
@@ -207,11 +208,11 @@ class TunnelKeeper:
         self._journal.event("tunnel_open", relay=session.peer.server_id)
         if tunnel.before is not None and tunnel.before.session is not None:
             tunnel.before.relieved.set()
-            await _first(tunnel.before.quiet.wait, tunnel.before.ended.wait)
+            await first_of(tunnel.before.quiet.wait, tunnel.before.ended.wait)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._report, session)
-                await _first(session.goaway_received.wait, tunnel.relieved.wait)
+                await first_of(session.goaway_received.wait, tunnel.relieved.wait)
                 nursery.cancel_scope.cancel()
         finally:
             tunnel.quiet.set()
@@ -282,15 +283,3 @@ class _Opened(trio.TaskStatus[Session]):
         """Called by the session, once."""
         assert value is not None
         self._keeper.opened(value, self._tunnel, self._nursery)
-
-
-async def _first(*waits: Callable[[], Awaitable[object]]) -> None:
-    """Return when the first of several waits does."""
-    async with trio.open_nursery() as nursery:
-
-        async def wait(one: Callable[[], Awaitable[object]]) -> None:
-            await one()
-            nursery.cancel_scope.cancel()
-
-        for one in waits:
-            nursery.start_soon(wait, one)

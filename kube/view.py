@@ -23,6 +23,7 @@ class View:
 
     Attributes:
         synced: set once everything has been read for the first time.
+        change: set at the next change, and replaced by another then.
         current: whether the API is being followed now.
 
     Args:
@@ -39,7 +40,7 @@ class View:
         self._objects: dict[Key, Json] = {}
         self._past: dict[Key, Json] = {}
         self.synced, self.current = trio.Event(), False
-        self._change = trio.Event()
+        self.change = trio.Event()
 
     def get(self, name: str, namespace: str = "") -> Json | None:
         """Return an object, None if there is none."""
@@ -54,13 +55,9 @@ class View:
         """Return every object."""
         return list(self._objects.values())
 
-    async def changed(self) -> None:
-        """Wait for the next change."""
-        await self._change.wait()
-
     def _notify(self) -> None:
-        self._change.set()
-        self._change = trio.Event()
+        self.change.set()
+        self.change = trio.Event()
 
     async def keep(self) -> NoReturn:
         """Stay in step with the cluster until cancelled."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import trio
@@ -10,6 +10,7 @@ import trio
 from customer_stub.kubernetes.clients import Clients
 from kube.server.node import NODE
 from kube.view import View
+from tunnel.first import first_of
 
 LOGS, COSTS, STATE, GPUS = "fluentbit", "opencost", "kube-state-metrics", "dcgm-exporter"
 PODS, NODES, NAMESPACES = "/api/v1/pods", "/api/v1/nodes", "/api/v1/namespaces"
@@ -59,15 +60,5 @@ class Observers:
         with trio.move_on_after(SEE_S):
             for account, pod in wanted:
                 while self.seen(account, pod) is None:
-                    await self._changed(account)
-
-    async def _changed(self, account: str) -> None:
-        async with trio.open_nursery() as nursery:
-            for views in (self._views, self._needed):
-                if account in views:
-                    nursery.start_soon(_then, views[account].changed, nursery.cancel_scope)
-
-
-async def _then(wait: Callable[[], Awaitable[None]], others: trio.CancelScope) -> None:
-    await wait()
-    others.cancel()
+                    views = (self._views.get(account), self._needed.get(account))
+                    await first_of(*(view.change.wait for view in views if view))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import trio
 from fakes import ATTEMPT, World, pod_of
 
 from compute_agent.clickhouse import ClickHouseSettings
 from compute_agent.health import Health
+from compute_agent.inventory import Inventory, quantity
 from compute_agent.pods import PodStore
 from compute_agent.reachable import checks
 from compute_agent.samples import Samples
-from compute_agent.settings import ClusterLimits, HealthLimits, ReportLimits
+from compute_agent.settings import HealthLimits, ReportLimits
 from compute_agent.tell import Teller
-from compute_agent.usage import UsageCounter, quantity
-from kube.client import KubernetesApi
 from tunnel.capabilities import REPORT_HEALTH
 from tunnel.health import CLICKHOUSE_UNREACHABLE, KUBERNETES_UNREACHABLE
 from tunnel.messages.planesplit_v1_pb2 import HealthRequest, Usage
@@ -69,7 +66,7 @@ class Scene:
         self.store, self.ear, self.part = PodStore(10), Ear(), Part()
         self.data_url = ""
         self.health = Health(
-            self.store,
+            Inventory(self.store, None),
             {CLICKHOUSE_UNREACHABLE: self.part},
             _no_usage,
             lambda: self.data_url,
@@ -150,7 +147,7 @@ async def test_a_report_that_is_not_taken_is_told_again(scene: Scene, autojump_c
 def test_reasons_are_of_the_closed_list() -> None:
     with pytest.raises(ValueError, match="closed list"):
         Health(
-            PodStore(1),
+            Inventory(PodStore(1), None),
             {"the_dog_ate_it": Part()},
             _no_usage,
             str,
@@ -174,45 +171,6 @@ async def test_the_agent_tells_over_its_tunnel(
     world.relay.links[-1].cut()
     told = len(world.relay.healths)
     await world.relay.until(lambda: len(world.relay.healths) > told)
-
-
-def _api(nodes: list[dict[str, Any]] | None) -> KubernetesApi:
-    def answer(request: httpx.Request) -> httpx.Response:
-        assert request.url.path == "/api/v1/nodes"
-        if nodes is None:
-            return httpx.Response(403, json={})
-        return httpx.Response(200, json={"items": nodes, "metadata": {"resourceVersion": "1"}})
-
-    transport = httpx.MockTransport(answer)
-    return KubernetesApi("http://k", None, None, ClusterLimits(), transport)
-
-
-def _node(cpu: str, memory: str) -> dict[str, Any]:
-    return {"status": {"allocatable": {"cpu": cpu, "memory": memory}}}
-
-
-async def test_usage_is_counted_from_nodes_and_pods() -> None:
-    store = PodStore(10)
-    running = [replace(pod_of(ATTEMPT.numbered(n), "Running"), uid=f"u{n}") for n in (1, 2)]
-    store.replace([*running, pod_of(ATTEMPT.numbered(3)), pod_of(ATTEMPT.numbered(4), "Failed")])
-    asked = []
-
-    async def used(pods: Any) -> tuple[float, float]:
-        asked.append(list(pods))
-        return 1.5, 2e9
-
-    usage = await UsageCounter(store, _api([_node("3500m", "8Gi"), _node("2", "1024Ki")]), used)()
-    assert (usage.nodes, usage.pods_running, usage.pods_pending) == (2, 2, 1)
-    assert usage.cpu_cores == pytest.approx(5.5)
-    assert usage.memory_bytes == (8 << 30) + (1 << 20)
-    assert (usage.cpu_used_cores, usage.memory_used_bytes) == (1.5, 2_000_000_000)
-    assert asked == [["u1", "u2"]]
-
-
-@pytest.mark.parametrize("nodes", [None, [{}], [_node("lots", "1Gi")], [_node("1", "1Zi")]])
-async def test_what_cannot_be_counted_is_zero(nodes: Any) -> None:
-    usage = await UsageCounter(PodStore(1), _api(nodes), None)()
-    assert usage.memory_bytes == 0
 
 
 @pytest.mark.parametrize(

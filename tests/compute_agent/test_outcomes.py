@@ -103,9 +103,15 @@ async def test_reports_wait_for_the_store(
     store = Store()
     store.failed, store.down = {"run1"}, True
 
+    async def is_there(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+
     class Objects:
         failed = staticmethod(store)
         copies = SimpleNamespace(run=trio.sleep_forever)
+        layout = SimpleNamespace(metadata="bucket")
+
+    Objects.store = SimpleNamespace(head_bucket=is_there)  # type: ignore[attr-defined]
 
     start = Agent.__init__
 

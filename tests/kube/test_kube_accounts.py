@@ -30,7 +30,7 @@ COMPUTE = {
         *("get pods/log", "list events", "watch events"),
         *("create secrets", "update secrets", "get secrets", "list secrets", "delete secrets"),
     },
-    "operator-system": {"list nodes"},
+    "operator-system": {"list nodes", "watch nodes", "list pods", "watch pods"},
     "clustersync-system": {
         *("create namespaces", "create serviceaccounts", "create resourcequotas"),
         *(
