@@ -6,12 +6,12 @@ from kube.server import status as errors
 from kube.server.cluster import ClusterObjects
 from kube.server.kinds import Json, Kind
 from kube.server.pods import is_terminal
+from kube.server.shapes import HARD, QUOTAS
 from kube.server.tokens import User
 from kube.server.values import quantity
 from kube.server.webhooks import Webhooks
 
 PODS = "pods"
-HARD = ("pods", "count/pods")
 
 
 class Admission:
@@ -32,6 +32,7 @@ class Admission:
             ApiError: it is refused, or a webhook that must be asked isn't there.
         """
         obj = await self._webhooks.review(user, kind, namespace, obj)
+        obj = self._objects.kinds[kind.key].admit(obj, namespace)  # whatever they made of it
         if kind.key == PODS:
             self._check_account(namespace, obj)
             self._check_quota(namespace, obj)
@@ -45,7 +46,7 @@ class Admission:
     def _check_quota(self, namespace: str, pod: Json) -> None:
         pods = self._objects.store.list(PODS, namespace)
         used = sum(not is_terminal(other) for other in pods)
-        for quota in self._objects.store.list("resourcequotas", namespace):
+        for quota in self._objects.store.list(QUOTAS, namespace):
             hard = (quota.get("spec") or {}).get("hard") or {}
             limits = [quantity(hard[name]) for name in HARD if name in hard]
             for limit in filter(lambda found: found is not None and used >= found, limits):

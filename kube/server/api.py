@@ -45,6 +45,7 @@ PUBLIC["/version/"] = VERSION
 ANONYMOUS = User(ANONYMOUS_USER, frozenset({UNAUTHENTICATED}))
 ACCESS, METRICS, CADVISOR = "/_planesplit/access", "/metrics", "/metrics/cadvisor"
 TEXT = "text/plain"
+LOG = ("v1", "pods", "log", "get")
 
 Json = dict[str, Any]
 Send = Callable[[Json], Awaitable[None]]
@@ -127,7 +128,7 @@ class KubernetesApp:
         if target is None:
             with self._requests:
                 await self._document(request, send)
-        elif (target.key, target.subresource, target.verb) == ("pods", "log", "get"):
+        elif (target.version, target.resource, target.subresource, target.verb) == LOG:
             with self._watches, self._metrics.open(_about(request)):
                 pieces = self._logs(target.namespace, target.name, request.log_options())
                 await anext(pieces)  # there is a log; else it raises ApiError
@@ -190,6 +191,12 @@ class KubernetesApp:
     async def _answer(self, request: Request, user: User, target: Target) -> tuple[int, Any]:
         if target.key not in REVIEWS:
             return await self._resources.answer(request, user, target)
+        if (target.version.rpartition("/")[2], target.namespace, target.subresource) != (
+            "v1",
+            "",
+            "",
+        ):
+            raise errors.no_such_path()
         if (target.verb, target.name) != ("create", ""):
             raise errors.method_not_allowed()
         return 201, reviewed(self.authorization, user, target.key, await request.json())

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from kube.server import status as errors
+from kube.server.bodies import parsed
 from kube.server.kinds import Kind
 from kube.server.selectors import Selector
 from kube.server.store import Events, Expired, Missing, ObjectStore
@@ -87,7 +88,7 @@ class Collection:
     def _continued(self, token: str) -> tuple[int, tuple[str, str]]:
         """Return the first page's version, from which to watch, and the last name before."""
         try:
-            version, namespace, name = json.loads(base64.urlsafe_b64decode(token.encode()))
+            version, namespace, name = parsed(base64.urlsafe_b64decode(token))
             valid = type(version) is int and isinstance(namespace, str) and isinstance(name, str)
         except (ValueError, TypeError):  # base64's error is a ValueError
             valid = False

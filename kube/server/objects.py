@@ -163,6 +163,8 @@ class Objects(Collection):
         prefix = meta.get("generateName") if isinstance(meta, dict) else None
         if not isinstance(meta, dict) or not isinstance(prefix, str) or meta.get("name"):
             return body
+        if not prefix:
+            return body  # which has no name, then
         added = "".join(secrets.choice(_ALPHABET) for _ in range(GENERATED_CHARS))
         return {**body, "metadata": {**meta, "name": prefix + added}}
 

@@ -135,6 +135,7 @@ _KINDS: dict[str, Fields] = {
         2: ("data", _entry(_binary)),
         3: ("type", _text),
         4: ("stringData", _entry(_text)),
+        5: ("immutable", bool),
     },
     "ConfigMap": {1: _META, 2: ("data", _entry(_text)), 3: ("binaryData", _entry(_binary))},
     "Namespace": {1: _META},
@@ -153,5 +154,9 @@ _KINDS: dict[str, Fields] = {
     },
     "SelfSubjectRulesReview": {1: _META, 2: ("spec", _message({1: ("namespace", _text)}))},
     "SelfSubjectReview": {1: _META},
-    "DeleteOptions": {1: ("gracePeriodSeconds", lambda value: value)},
+    "DeleteOptions": {
+        1: ("gracePeriodSeconds", lambda value: value),
+        2: ("preconditions", _message({1: ("uid", _text), 2: ("resourceVersion", _text)})),
+        5: ("dryRun", _text),
+    },
 }

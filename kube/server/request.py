@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,6 +15,7 @@ import trio
 from kube.server import protobuf
 from kube.server import status as errors
 from kube.server.admission import MAX_GRACE_S
+from kube.server.bodies import parsed
 from kube.server.log_options import LogOptions
 from kube.server.selectors import Selector, field_selector, label_selector
 from kube.server.target import Target, target_of
@@ -27,6 +28,31 @@ _FRAMING = (b"content-length", b"transfer-encoding")
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a DELETE asks for.
+
+    Args:
+        grace_s: seconds to end in; None for the object's own.
+        uid, version: what the object must have to be deleted; empty where any will do.
+    """
+
+    grace_s: int | None
+    uid: str
+    version: str
+
+    def check(self, resource: str, obj: Mapping[str, Any]) -> None:
+        """Refuse to delete another object than is meant.
+
+        Raises:
+            ApiError: 409.
+        """
+        meta = obj["metadata"]
+        wanted = (self.uid or meta["uid"], self.version or meta["resourceVersion"])
+        if wanted != (meta["uid"], meta["resourceVersion"]):
+            raise errors.conflict(resource, meta["name"])
 
 
 class Request:
@@ -116,7 +142,7 @@ class Request:
             follow=self.flag("follow"),
             timestamps=self.flag("timestamps"),
             tail_lines=self.number("tailLines", 0) if self.query("tailLines") else None,
-            since=timestamp(time.time_ns() - since_s * 1_000_000_000) if since_s else "",
+            since=timestamp(max(0, time.time_ns() - since_s * 1_000_000_000)) if since_s else "",
             limit_bytes=self.number("limitBytes", 0) or None,
         )
 
@@ -124,8 +150,8 @@ class Request:
         """Read a patch: its media type and content."""
         media_type = (self.header("content-type") or "").partition(";")[0].strip()
         try:
-            return media_type, json.loads(await self.body())
-        except (ValueError, RecursionError):
+            return media_type, parsed(await self.body())
+        except ValueError:
             raise errors.bad_request("the body is no patch") from None
 
     async def json(self) -> Any:
@@ -134,9 +160,11 @@ class Request:
         body = await self.body()
         if body and kind not in (JSON, protobuf.MEDIA_TYPE):
             raise errors.unsupported_media_type()
+        if not body:
+            return {}
         try:
-            return json.loads(body or b"{}") if kind == JSON else protobuf.decode(body)
-        except (ValueError, RecursionError):
+            return parsed(body) if kind == JSON else protobuf.decode(body)
+        except ValueError:
             raise errors.bad_request("the body is not a valid object") from None
 
     async def body(self) -> bytes:
@@ -152,14 +180,24 @@ class Request:
                     return bytes(chunks)
         raise errors.body_timeout()
 
-    async def grace_s(self) -> int | None:
-        """Return the grace period of a DELETE from the query or DeleteOptions, None if absent."""
+    async def deletion(self) -> Deletion:
+        """Return what a DELETE asks for, by its query and its DeleteOptions.
+
+        Raises:
+            ApiError: 400; a dry run too is refused rather than done.
+        """
         options = await self.json()
         if not isinstance(options, dict):
             raise errors.bad_request("the body is not DeleteOptions")
+        if options.get("dryRun"):
+            raise errors.no_dry_run()
+        only = options.get("preconditions")
+        only = {} if only is None else only
+        if not isinstance(only, dict) or not all(isinstance(v, str) for v in only.values()):
+            raise errors.bad_request("the preconditions are not of the agreed shape")
         grace: object = self.number("gracePeriodSeconds", -1)
         if grace == -1:
             grace = options.get("gracePeriodSeconds")
         if grace is None or (type(grace) is int and 0 <= grace <= MAX_GRACE_S):
-            return grace
+            return Deletion(grace, only.get("uid", ""), only.get("resourceVersion", ""))
         raise errors.bad_request(f"gracePeriodSeconds must be 0 to {MAX_GRACE_S}")

@@ -13,6 +13,7 @@ from kube.server.kinds import Kind
 from kube.server.objects import Objects
 from kube.server.patches import patched
 from kube.server.request import Request
+from kube.server.shapes import check_shape
 from kube.server.target import Target
 from kube.server.tokens import User
 
@@ -58,7 +59,7 @@ class Resources:
         """
         found, space, name = self.find(target), target.namespace, target.name
         if request.query("dryRun") and target.verb not in ("get", "list"):
-            raise errors.bad_request("dryRun is not supported by this stand-in")
+            raise errors.no_dry_run()
         selector = None if name else request.selector(found.kind.key)
         match target.verb:
             case "get":
@@ -75,26 +76,31 @@ class Resources:
                 new = patched(media_type, patch, copy.deepcopy(found.get(space, name)))
                 return 200, self._replace(user, found, target, new)
             case "delete":
-                return 200, found.delete(space, name, grace_s=await request.grace_s())
+                deletion = await request.deletion()
+                deletion.check(found.kind.key, found.get(space, name))
+                return 200, found.delete(space, name, grace_s=deletion.grace_s)
             case "deletecollection" if space or not found.kind.namespaced:
-                grace_s = await request.grace_s()
-                return 200, found.delete_all(space or None, selector, grace_s=grace_s)
+                deletion = await request.deletion()
+                if deletion.uid or deletion.version:
+                    raise errors.bad_request("preconditions are those of one object")
+                return 200, found.delete_all(space or None, selector, grace_s=deletion.grace_s)
         raise errors.method_not_allowed()
 
     async def _create(self, user: User, found: Objects, namespace: str, body: Any) -> Json:
         if found.kind.namespaced and not self._objects.namespaces.has("", namespace):
             raise errors.not_found("namespaces", namespace)
         obj = found.admit(found.named(_typed(found.kind, body)), namespace)
-        self._check_escalation(user, found, obj)
         obj = await self._admission.admit(user, found.kind, namespace, obj)
+        self._check_content(user, found, obj)  # as webhooks have left it
         return found.create(namespace, obj)
 
     def _replace(self, user: User, found: Objects, target: Target, body: Any) -> Json:
         body = _typed(found.kind, body)
-        self._check_escalation(user, found, found.admit(body, target.namespace))
+        self._check_content(user, found, found.admit(body, target.namespace))
         return found.replace(target.namespace, target.name, body)
 
-    def _check_escalation(self, user: User, found: Objects, obj: Json) -> None:
+    def _check_content(self, user: User, found: Objects, obj: Json) -> None:
+        check_shape(found.kind.key, obj)
         if found.kind.key in STORED:
             self._authorization.check_escalation(user, found.kind.key, obj)
 

@@ -43,10 +43,12 @@ class SecretApi(Objects):
         return _admit(body, namespace)
 
     def check_change(self, old: Json, new: Json) -> None:
-        """See Objects."""
-        if new["type"] != old["type"]:
-            immutable = ("type", "FieldValueInvalid", "field is immutable")
-            raise invalid(RESOURCE, old["metadata"]["name"], [immutable])
+        """See Objects; one that says so keeps its content, and goes on saying so."""
+        fields = ("type", "data", "immutable") if old.get("immutable") else ("type",)
+        changed = [field for field in fields if new.get(field) != old.get(field)]
+        if changed:
+            causes = [(field, "FieldValueInvalid", "field is immutable") for field in changed]
+            raise invalid(RESOURCE, old["metadata"]["name"], causes)
 
 
 def _admit(body: Any, namespace: str) -> Json:
@@ -65,6 +67,9 @@ def _admit(body: Any, namespace: str) -> Json:
     data = _data(body, causes)
     if not isinstance(kind, str):
         causes.append(("type", "FieldValueInvalid", "Invalid value"))
+    immutable = body.get("immutable") or False
+    if not isinstance(immutable, bool):
+        causes.append(("immutable", "FieldValueInvalid", "Invalid value"))
     causes += _content(kind, data)
     if causes:
         name = meta.get("name")
@@ -74,7 +79,7 @@ def _admit(body: Any, namespace: str) -> Json:
     meta["namespace"] = namespace
     encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
     secret: Json = {"kind": "Secret", "apiVersion": "v1", "metadata": meta}
-    return {**secret, "type": kind, "data": encoded}
+    return {**secret, "type": kind, "data": encoded, **({"immutable": True} if immutable else {})}
 
 
 def _data(body: Json, causes: list[Cause]) -> dict[str, bytes]:

@@ -46,6 +46,11 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
+def no_dry_run() -> ApiError:
+    """400: a dry run."""
+    return bad_request("dryRun is not supported by this stand-in")
+
+
 def not_started(pod: Json) -> ApiError:
     """400: there is no log yet."""
     container, name = pod["spec"]["containers"][0]["name"], pod["metadata"]["name"]
@@ -97,7 +102,8 @@ def webhook_failed(name: str, why: str) -> ApiError:
 
 
 def webhook_denied(name: str, code: int, why: str) -> ApiError:
-    """A webhook says no."""
+    """A webhook says no, with a status of its own if that is one."""
+    code = code if 400 <= code < 600 else 400  # Kubernetes' ToStatusErr, and what HTTP has
     return ApiError(code, "Forbidden", f'admission webhook "{name}" denied the request: {why}', {})
 
 

@@ -11,6 +11,7 @@ Json = dict[str, Any]
 Column = tuple[str, Callable[[Json], object]]
 
 META_VERSION = "meta.k8s.io/v1"
+UNKNOWN = "<unknown>"  # kubectl's
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -19,13 +20,14 @@ def as_table(resource: str, answer: Any) -> Any:
     columns = _COLUMNS.get(resource, _ANY)
     if not isinstance(answer, dict) or answer.get("kind") == "Status":
         return answer
-    objects = answer.get("items", [answer])
+    listed = _is_list(answer)
+    objects = answer["items"] if listed else [answer]
     head = [{"name": name, "type": "string", "format": "", "priority": 0} for name, _ in columns]
     head[0]["format"] = "name"
     return {
         "kind": "Table",
         "apiVersion": META_VERSION,
-        "metadata": answer["metadata"] if "items" in answer else {},
+        "metadata": answer["metadata"] if listed else {},
         "columnDefinitions": head,
         "rows": [_row(obj, columns) for obj in objects],
     }
@@ -35,11 +37,16 @@ def as_metadata(answer: Any) -> Any:
     """Return an object or a list without anything but metadata; a Status unchanged."""
     if answer.get("kind") == "Status":
         return answer
-    if "items" not in answer:
+    if not _is_list(answer):
         return _partial(answer)
     kind = {"kind": "PartialObjectMetadataList", "apiVersion": META_VERSION}
     items = [_partial(obj) for obj in answer["items"]]
     return {**kind, "metadata": answer["metadata"], "items": items}
+
+
+def _is_list(answer: Json) -> bool:
+    """Whether it is a list; objects too may have a field of that name."""
+    return str(answer.get("kind")).endswith("List")
 
 
 def _partial(obj: Json) -> Json:
@@ -48,7 +55,15 @@ def _partial(obj: Json) -> Json:
 
 
 def _row(obj: Json, columns: tuple[Column, ...]) -> Json:
-    return {"cells": [cell(obj) for _, cell in columns], "object": _partial(obj)}
+    return {"cells": [_cell(cell, obj) for _, cell in columns], "object": _partial(obj)}
+
+
+def _cell(read: Callable[[Json], object], obj: Json) -> object:
+    """What a column shows; objects are kept as they come, and may lack what it reads."""
+    try:
+        return read(obj)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return UNKNOWN
 
 
 def _age(stamp: str) -> str:

@@ -10,8 +10,14 @@ from dataclasses import dataclass
 
 from policy.rules import Request as Asked
 
-_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch"}
-_COLLECTION = {"get": "list", "delete": "deletecollection"}
+_VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
 _OF_NAMESPACES = ("status", "finalize")
 _BY_NAME = re.compile(r"(?:.*,)?metadata\.name==?([^,]+)(?:,.*)?")
 
@@ -81,10 +87,11 @@ def target_of(method: str, path: str, *, watch: bool = False, fields: str = "") 
     resource, name, subresource = (*parts, "", "")[:3]
     if len(parts) > 3:
         subresource = "/".join(parts[2:])
-    verb = _VERBS.get(method, method.lower())
+    verb = _VERBS.get(method, "")  # as Kubernetes: no method of one's own is a verb
     selected = ""
-    if not name and verb in _COLLECTION:
-        verb = "watch" if verb == "get" and watch else _COLLECTION[verb]
+    if not name and verb == "get":
         by_name = _BY_NAME.fullmatch(fields)
-        selected = by_name[1] if by_name else ""
+        verb, selected = "watch" if watch else "list", by_name[1] if by_name else ""
+    elif not name and verb == "delete":
+        verb = "deletecollection"  # for which a selector's name doesn't count
     return Target(verb, version, resource, subresource, namespace, name, selected)

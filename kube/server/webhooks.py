@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+import copy
 import ssl
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from kube.server import status as errors
+from kube.server.bodies import parsed
 from kube.server.kinds import ADMISSION, Kind
 from kube.server.patches import patched
 from kube.server.store import ObjectStore
@@ -73,20 +74,21 @@ class Webhooks:
     async def _ask(self, webhook: Json, user: User, kind: Kind, namespace: str, obj: Json) -> Json:
         asked = _review(user, kind, namespace, obj)
         response = await self._answer(webhook, asked)
-        if response.get("uid") != asked["request"]["uid"]:
+        if response["uid"] != asked["request"]["uid"]:
             raise WebhookAway("the answer is to another request")
         if not response.get("allowed"):
-            status = response.get("status") or {}
+            status = response.get("status")
+            status = status if isinstance(status, dict) else {}
             code, why = status.get("code", 403), str(status.get("message", "without explanation"))
-            raise errors.webhook_denied(webhook["name"], int(code), why)
+            raise errors.webhook_denied(webhook["name"], code if type(code) is int else 403, why)
         patch = response.get("patch")
         if not patch:
             return obj
         try:
-            steps = json.loads(base64.b64decode(patch, validate=True))
-        except (ValueError, TypeError, RecursionError):
-            raise WebhookAway("the patch is malformed") from None
-        changed: Json = patched(JSON_PATCH, steps, json.loads(json.dumps(obj)))
+            steps = parsed(base64.b64decode(patch, validate=True))
+            changed: Json = patched(JSON_PATCH, steps, copy.deepcopy(obj))
+        except (ValueError, TypeError, errors.ApiError):
+            raise WebhookAway("the patch is malformed, or does not fit") from None
         return changed
 
     async def _answer(self, webhook: Json, review: Json) -> Json:
@@ -95,16 +97,29 @@ class Webhooks:
         try:
             bundle = base64.b64decode(given.get("caBundle") or "").decode("ascii")
             with trio.fail_after(limit_s):
-                async with self._connect(given["url"], bundle) as client:
-                    answer = await client.post(given["url"], json=review, timeout=limit_s)
-            if not answer.is_success or len(answer.content) > MAX_ANSWER_BYTES:
-                raise WebhookAway(f"it answers {answer.status_code}")
-            response: Json = answer.json()["response"]
+                async with (
+                    self._connect(given["url"], bundle) as client,
+                    client.stream("POST", given["url"], json=review, timeout=limit_s) as answer,
+                ):
+                    content = await _content(answer)
+            response: Json = parsed(content)["response"]
+            response["uid"]  # it is an object, and an answer
         except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, trio.TooSlowError, OSError):
             raise WebhookAway("no answer in time") from None
-        except (KeyError, TypeError, ValueError, RecursionError):
+        except (KeyError, TypeError, ValueError):
             raise WebhookAway("the answer is no AdmissionReview") from None
         return response
+
+
+async def _content(answer: httpx.Response) -> bytes:
+    if not answer.is_success:
+        raise WebhookAway(f"it answers {answer.status_code}")
+    content = bytearray()
+    async for chunk in answer.aiter_bytes():
+        content += chunk
+        if len(content) > MAX_ANSWER_BYTES:
+            raise WebhookAway(f"it answers more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(content)
 
 
 def _concerns(rule: Json, kind: Kind) -> bool:

@@ -70,4 +70,9 @@ def _text(verdict: Verdict) -> str:
     if verdict.evidence is not None:
         lines += ["", NOTICE]
     lines.append("the bundle holds" if verdict.good else "the bundle does NOT hold")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{_plain(line)}\n" for line in lines)
+
+
+def _plain(line: str) -> str:
+    """Return a line as one line: a bundle's words may be anybody's, and are shown as such."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,9 +13,7 @@ from planesplit.commands.outcome import UsageError
 from planesplit.commands.output import progress
 from planesplit.ready import ClusterAccess, Ready, registered
 from planesplit.split.core import Split
-from planesplit.split.options import SplitOptions
-
-_CLUSTER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+from planesplit.split.options import CLUSTER_NAME, SplitOptions
 
 
 async def up(*, ready_file: Path | None, options: SplitOptions) -> int:
@@ -53,7 +50,7 @@ def with_clusters(options: SplitOptions, names: Sequence[str]) -> SplitOptions:
     """
     taken = {options.place.cluster}
     for name in names:
-        if not _CLUSTER.fullmatch(name):
+        if not CLUSTER_NAME.fullmatch(name):
             raise UsageError(f"--cluster '{name}': give 1 to 63 letters, digits and - between them")
         if name in taken:
             raise UsageError(f"--cluster '{name}' is there already; give another name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ WIPE_ON_FREE = (
 )
 DEMO_CLIENT = "demo"
 LOOPBACK = "127.0.0.1"
+# Of directories, certificates and Kubernetes accounts too.
+CLUSTER_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)

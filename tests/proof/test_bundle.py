@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planesplit.commands.bundle import _text
 from planesplit.proof.bundle import envelope
 from planesplit.proof.bundle.decode import Misfit, decode
 from planesplit.proof.bundle.evidence import collect, read_evidence
 from planesplit.proof.bundle.verify import Verdict, compare, repeat, verify
-from planesplit.proof.options import Deviation
+from planesplit.proof.options import NOT_DRIVEN, Deviation
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 BODY = json.loads(json.dumps(collect(bundle_cast.report(), bundle_cast.matrix()).as_json()))
@@ -190,6 +191,58 @@ def test_a_run_that_deviated_is_genuine_and_not_good() -> None:
     proof = dataclasses.replace(bundle_cast.report(), deviations=(found,))
     body = json.loads(json.dumps(collect(proof).as_json()))
     assert failed(verify(envelope.seal(body))) == ["result"]
+
+
+def test_a_run_that_drove_nothing_shows_nothing() -> None:
+    proof = bundle_cast.report()
+    idle = [
+        dataclasses.replace(row, kinds={}, found_where=(), verdict=NOT_DRIVEN) for row in proof.rows
+    ]
+    unseen = [dataclasses.replace(each, finds=()) for each in proof.detectors]
+    nothing = dataclasses.replace(
+        proof,
+        rows=tuple(idle),
+        detectors=tuple(unseen),
+        environment={**proof.environment, "rows": []},
+    )
+    verdict = verify(envelope.seal(json.loads(json.dumps(collect(nothing).as_json()))))
+    assert failed(verdict) == ["result"]
+    assert "in 0 of 13 rows" in verdict.checks[-1].text
+
+
+ENVIRONMENTS = [(n, v) for n in ("rows", "planes") for v in (5, None, "A1", [["A1"]], [1])]
+ENVIRONMENTS += [(n, "yes") for n in ("tls", "faults", "attached")]
+
+
+@pytest.mark.parametrize(("name", "value"), ENVIRONMENTS, ids=str)
+def test_an_environment_of_another_shape_is_refused(name: str, value: Any) -> None:
+    body = changed(BODY, ("proof", "environment", name), value)
+    assert failed(verify(envelope.seal(body))) == ["schema"]
+
+
+@pytest.mark.parametrize("levels", [40, 100, 400, 900])
+def test_depth_is_refused_before_anything_else(levels: int) -> None:
+    deep = json.loads("[" * levels + "]" * levels)
+    body = changed(BODY, ("proof", "environment", "deep"), deep)
+    assert failed(verify(envelope.seal(body))) == ["signature"]
+
+
+def test_a_bundle_cannot_speak_to_the_terminal() -> None:
+    body = changed(BODY, ("proof", "started"), "\x1b[2K\nok    all  \ud800\u202e")
+    text = _text(verify(envelope.seal(body)))
+    assert "\x1b" not in text
+    assert "\nok    all" not in text
+    text.encode("ascii", "strict")
+
+
+@pytest.mark.parametrize("cluster", ["../../x", "/x", "", "..", "c1", "a b"])
+def test_a_run_that_leaves_its_directory_is_not_repeated(cluster: str) -> None:
+    planes = [*BODY["proof"]["environment"]["planes"], f"compute_agent@{cluster}"]
+    body = changed(BODY, ("proof", "environment", "planes"), planes)
+    evidence = verify(envelope.seal(body)).evidence
+    assert evidence
+    with pytest.raises(Misfit):
+        repeat(evidence)
 
 
 def test_the_same_run_is_asked_for_again() -> None:

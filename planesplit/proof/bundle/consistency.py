@@ -89,7 +89,7 @@ def _wanted(proof: Proof) -> Iterator[tuple[Kind, frozenset[str]]]:
 
 def _must(proof: Proof, claim: claims.Claim) -> frozenset[str]:
     """Return where a kind must be found: not in a ClickHouse that the split did not have."""
-    planes = proof.environment.get("planes", ())
+    planes = proof.environment["planes"]
     there = any(str(plane).startswith(claims.CLICKHOUSE) for plane in planes)
     return claim.must if there else claim.must - {claims.CLICKHOUSE}
 

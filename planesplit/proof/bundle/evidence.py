@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -62,10 +63,22 @@ def read_evidence(body: dict[str, Any]) -> Evidence:
     proof = _proof(body["proof"])
     matrix = _matrix(body["sabotage"]) if body["sabotage"] is not None else None
     created, notice = (decode(str, body[name], name) for name in ("created", "notice"))
+    _check_environment(proof.environment)
     evidence = Evidence(created, proof, matrix, notice)
     if canonical(evidence.as_json()) != canonical(body):
         raise Misfit("it says of itself what does not follow from its values")
     return evidence
+
+
+def _check_environment(said: Mapping[str, Any]) -> None:
+    """Refuse what the checks cannot go by; versions and the like may be anything."""
+    for name in ("rows", "planes"):
+        texts = said.get(name)
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise Misfit(f"'proof.environment.{name}' is not a list of texts")
+    for name in ("tls", "faults", "attached"):
+        if not isinstance(said.get(name, False), bool):
+            raise Misfit(f"'proof.environment.{name}' is not a flag")
 
 
 def _proof(value: Any) -> Proof:

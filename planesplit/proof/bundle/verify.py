@@ -14,8 +14,8 @@ from planesplit.proof.bundle.envelope import Forged, unseal
 from planesplit.proof.bundle.evidence import Evidence, read_evidence
 from planesplit.proof.canaries import Kind
 from planesplit.proof.environment import NO_LEVEL, UNSEALED
-from planesplit.proof.options import ALL_ROWS, Proof, ProofOptions
-from planesplit.split.options import CLICKHOUSE, SplitOptions
+from planesplit.proof.options import ALL_ROWS, NOT_DRIVEN, Proof, ProofOptions
+from planesplit.split.options import CLICKHOUSE, CLUSTER_NAME, SplitOptions
 
 MAX_SHOWN = 5  # of complaints about one thing
 NOWHERE = claims.Claim()
@@ -86,18 +86,22 @@ def repeat(evidence: Evidence) -> ProofOptions:
         Misfit: it names what there is not.
     """
     said = evidence.proof.environment
-    rows, planes = frozenset(said.get("rows", ())), [str(p) for p in said.get("planes", ())]
+    rows, planes = frozenset(said["rows"]), said["planes"]
     if not rows <= ALL_ROWS:
         raise Misfit("its rows are not the white paper's")
     if said.get("attached"):
         raise Misfit("its split was somebody's own: 'planesplit prove --ready-file' looks again")
     clusters = dict.fromkeys(p.partition("@")[2] for p in planes if "@" in p)
+    if not all(map(CLUSTER_NAME.fullmatch, clusters)):
+        raise Misfit("its clusters have names that no cluster has")
     split = SplitOptions(
         insecure=not said.get("tls", True),
         clickhouse=CLICKHOUSE in planes,
         clusters=tuple(clusters),
         seal=evidence.proof.seal not in (UNSEALED, NO_LEVEL),
     )
+    if split.place.cluster in clusters:
+        raise Misfit("its first cluster is named twice")
     challenge = str(evidence.proof.canaries.get("challenge", ""))
     return ProofOptions(split, rows, "", challenge, faults=bool(said.get("faults", True)))
 
@@ -159,11 +163,14 @@ def _asked(evidence: Evidence, challenge: str) -> list[Check]:
 def _result(evidence: Evidence) -> Check:
     proof, matrix = evidence.proof, evidence.matrix
     deviates = f"{len(proof.deviations)} deviations" if proof.deviations else "no deviation"
-    text = f"{deviates} on {proof.started}, seal {proof.seal}"
+    driven = [row for row in proof.rows if row.verdict != NOT_DRIVEN]
+    text = f"{deviates} in {len(driven)} of {len(proof.rows)} rows on {proof.started}"
+    text += f", seal {proof.seal}"
     if matrix is not None:
         text += (
             f"; {len(matrix.slipped)} negative controls went wrong"
             if not matrix.red
             else (f"; all {len(matrix.leaks)} leaks caught")
         )
-    return Check("result", proof.clean and (matrix is None or matrix.red), text)
+    good = bool(driven) and proof.clean and (matrix is None or matrix.red)
+    return Check("result", good, text)
