@@ -166,6 +166,7 @@ class Coupler:
             text = "no agent of this cluster is connected"
             raise ConnectError(ConnectCode.UNAVAILABLE, Reason.AGENT_ABSENT, text)
         try:
+            await call.http.invite()
             forwarding = partial(downlink.forward, stream)
             outcome = await _beside(partial(self._uplink, call, stream), forwarding)
         finally:

@@ -139,11 +139,13 @@ class Downlink:
     async def fail(self, error: ConnectError) -> bool:
         """Tell the viewer, if the answer's framing still allows it; returns whether it did."""
         http = self._http
+        if http.torn:
+            return False
         if not http.started:
             await answer_error(http, self._streaming, error)
             return True
         streaming = self._head is not None and streaming_type(_type(self._head))
-        if http.torn or self._skipped or not streaming or not self.units.at_boundary:
+        if self._skipped or not streaming or not self.units.at_boundary:
             return False
         message = error.as_end_stream()
         await http.write([message], len(message), last=True)

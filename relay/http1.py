@@ -36,6 +36,7 @@ from tunnel.wipe import Owned, joined, wipe, wipe_all
 READ_BYTES = 65_536
 LINGER_BYTES = 262_144  # what is read and thrown away so that a last error isn't lost to a RST
 LAST_CHUNK = b"0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # RFC 9110, 10.1.1
 _BODYLESS = (204, 304)
 GONE = (trio.BrokenResourceError, trio.ClosedResourceError, HandshakeFailed)
 
@@ -54,8 +55,8 @@ class Http1:
     """
 
     __slots__ = (
-        "_buffer", "_chunked", "_common", "_expects_continue", "_left", "_patience", "_settings",
-        "_stream", "_unsent", "close", "finished", "started", "torn", "written_at",
+        "_buffer", "_chunk_ends", "_chunked", "_common", "_expects_continue", "_left", "_patience",
+        "_settings", "_stream", "_unsent", "close", "finished", "started", "torn", "written_at",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,7 @@ class Http1:
         # Bytes of body still to come, -1 while a head is; None: chunked, between chunks.
         self._left: int | None = -1
         self._chunked = False
+        self._chunk_ends = False  # whether a chunk's CRLF is due
         self._expects_continue = False
         self._patience: Patience | None = None  # while a body is read
         self.close = False
@@ -102,18 +104,28 @@ class Http1:
             return request
         raise BadRequest(408, Reason.SLOW, "the request head took too long")
 
+    async def invite(self) -> None:
+        """Tell a peer that waits for it to send its body; before anything of the answer is sent.
+
+        Raises:
+            Stalled: the peer does not read.
+            trio.BrokenResourceError: the peer has left.
+        """
+        expects, self._expects_continue = self._expects_continue, False
+        if expects and not self._buffer:
+            await self._send([CONTINUE])
+
     async def body(self) -> Owned:
         """Return some of the request's body, to be wiped by who is done with it; empty at its end.
 
         Raises:
             BadRequest: malformed chunks, or too slow.
+            Stalled: see `invite`.
             trio.BrokenResourceError: the peer left in the middle of it.
         """
         if self._left == 0:
             return Owned()
-        if self._expects_continue and not self._buffer:
-            self._expects_continue = False
-            await self._stream.send_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await self.invite()
         if self._patience is None:
             settings = self._settings
             self._patience = Patience(settings.body_idle_s, settings.body_rate_bytes_s)
@@ -260,7 +272,7 @@ class Http1:
 
     def _begin(self, request: Request) -> None:
         self._left, self._chunked = request.length, request.length is None
-        self._expects_continue = request.expects_continue
+        self._chunk_ends, self._expects_continue = False, request.expects_continue
         self._patience = None
         self.close = self.close or request.close
         self.started = self.finished = self.torn = False
@@ -319,9 +331,13 @@ class Http1:
         return line
 
     async def _begin_chunk(self) -> None:
-        self._left = chunk_size(await self._line())
-        if self._left == 0 and await self._line():
+        if self._chunk_ends and await self._line():
+            raise BadRequest(400, Reason.SMUGGLING, "a chunk ends in CRLF")
+        self._chunk_ends = False
+        size = chunk_size(await self._line())
+        if size == 0 and await self._line():
             raise BadRequest(400, Reason.SMUGGLING, "trailers are not accepted")
+        self._left = size  # not before: a body that stops within its last line has not ended
 
     async def _piece(self) -> Owned:
         assert self._left
@@ -330,9 +346,7 @@ class Http1:
         data = self._buffer.take(self._left)
         self._left -= len(data)
         if self._left == 0 and self._chunked:
-            if await self._line():
-                raise BadRequest(400, Reason.SMUGGLING, "a chunk ends in CRLF")
-            self._left = None
+            self._left, self._chunk_ends = None, True
         return data
 
     def _head_bytes(self, status: int, headers: Headers) -> bytes:

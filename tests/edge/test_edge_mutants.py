@@ -106,12 +106,12 @@ MUTANTS = {
         "bare lf after a size, then silence",
     ),
     "relay: trailers": Mutant(
-        (HTTP1, "Http1._begin_chunk"), "self._left == 0 and", "False and", "viewer", "trailer"
+        (HTTP1, "Http1._begin_chunk"), "size == 0 and", "False and", "viewer", "trailer"
     ),
     "relay: end of a chunk": Mutant(
-        (HTTP1, "Http1._piece"),
-        "if await self._line():",
-        "if await self._line() and False:",
+        (HTTP1, "Http1._begin_chunk"),
+        "self._chunk_ends and await self._line()",
+        "self._chunk_ends and await self._line() and False",
         "viewer",
         "chunk longer than its size",
     ),
