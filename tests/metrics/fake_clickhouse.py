@@ -49,7 +49,8 @@ class BodyServer:
         self.gone = threading.Event()  # the client went away
         self.killed = threading.Event()
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._serving = threading.Thread(target=self._serve, daemon=True)
+        self._serving.start()
 
     def _serve(self) -> None:
         while True:
@@ -62,8 +63,8 @@ class BodyServer:
 
     def _answer(self, connection: socket.socket) -> None:
         request = b""
-        while not request.endswith(QUERY):
-            request += connection.recv(65_536)
+        while not request.endswith(QUERY) and (piece := connection.recv(65_536)):
+            request += piece
         try:
             self._body(Connection(connection, self))
         except OSError:
@@ -71,6 +72,8 @@ class BodyServer:
         connection.close()
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`, which a close would not
+        self._serving.join()
         self._listener.close()
         for connection in self._open:
             connection.close()
