@@ -17,6 +17,7 @@ from policy.roles import CLUSTER
 from policy.rules import ALL, Request, Rule
 
 OTHER = "(any other)"  # a word that nobody uses, so that only a wildcard covers it
+UNKNOWN = "whatever it grants"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class Difference:
         subject: who.
         wider: whether the operator grants more; else it is missing.
         what: `deployments.apps`, `pods/log`, `everything`, a URL; empty if the operator's manifests
-            don't name the subject at all.
-        verbs: what may be done.
+            don't name the subject at all; UNKNOWN if they don't have a role that they bind.
+        verbs: what may be done; none are known of such a role.
         namespace: where; empty for everywhere.
         name: the one object it is about, empty for all.
         sources: roles that grant it.
@@ -85,6 +86,8 @@ def compare(operator: Holdings, white_paper: Holdings) -> Iterator[Difference]:
             sources = tuple(grant.source for grant in ours)
             yield Difference(subject, False, "", (), CLUSTER, "", sources)
             continue
+        for grant in dict.fromkeys(grant for grant in theirs if not grant.known):
+            yield Difference(subject, True, UNKNOWN, (), grant.namespace, "", (grant.source,))
         verbs, places = _verbs([*theirs, *ours]), list(_places([*theirs, *ours]))
         yield from _one_side(subject, True, theirs, ours, verbs, places)
         yield from _one_side(subject, False, ours, theirs, verbs, places)
@@ -100,13 +103,15 @@ def _one_side(
 ) -> Iterator[Difference]:
     """Yield what `more` allows and `less` doesn't; a part of what was said isn't said again."""
     said: set[tuple[_Place, str]] = set()
+    here, there = _by_namespace(more), _by_namespace(less)
     for place in places:
         wholes = list(place.wholes())
         found: dict[str, list[str]] = {}
-        for verb in verbs:
+        giving, others = (each.get(place.namespace, each[CLUSTER]) for each in (here, there))
+        for verb in (*verbs, "post") if place.path else verbs:
             request = place.request(verb)
-            sources = _allowing(more, request)
-            if sources and not _allowing(less, request):
+            sources = _allowing(giving, request)
+            if sources and not _allowing(others, request):
                 if not any((whole, verb) in said for whole in wholes):
                     found[verb] = sources
                 said.add((place, verb))
@@ -123,14 +128,19 @@ def _one_side(
             )
 
 
+def _by_namespace(grants: Sequence[Grant]) -> dict[str, list[Grant]]:
+    """Return what holds in each namespace that is named; elsewhere it is that of all, CLUSTER."""
+    everywhere = [grant for grant in grants if grant.namespace == CLUSTER]
+    found = {CLUSTER: everywhere}
+    for grant in grants:
+        if grant.namespace != CLUSTER:
+            found.setdefault(grant.namespace, [*everywhere]).append(grant)
+    return found
+
+
 def _allowing(grants: Iterable[Grant], request: Request) -> list[str]:
-    """Return the roles that allow a request."""
-    return [
-        grant.source
-        for grant in grants
-        if grant.namespace in (CLUSTER, request.namespace)
-        and any(rule.allows(request) for rule in grant.rules)
-    ]
+    """Return the roles that allow a request where they hold."""
+    return [grant.source for grant in grants if any(rule.allows(request) for rule in grant.rules)]
 
 
 def _verbs(grants: Iterable[Grant]) -> list[str]:
@@ -142,14 +152,21 @@ def _places(grants: Sequence[Grant]) -> Iterator[_Place]:
     """Yield everything that any of the rules could tell apart, wholes before their parts."""
     rules = [rule for grant in grants for rule in grant.rules]
     namespaces = (CLUSTER, *sorted({grant.namespace for grant in grants} - {CLUSTER}))
-    names = ("", *sorted({name for rule in rules for name in rule.names}))
+    names = {each: _names(grants, each) for each in namespaces}
     kinds = sorted(_kinds(rules), key=lambda kind: (kind[1] != OTHER, kind[0] != OTHER, kind))
-    for namespace, name, (group, resource) in itertools.product(namespaces, names, kinds):
-        known = resources().get(resource.partition("/")[0])
-        if not namespace or known is None or known.namespaced:
-            yield _Place(namespace, name, group, resource)
+    for namespace in namespaces:
+        for name, (group, resource) in itertools.product(names[namespace], kinds):
+            known = resources().get(resource.partition("/")[0])
+            if not namespace or known is None or known.namespaced:
+                yield _Place(namespace, name, group, resource)
     for url in sorted({url for rule in rules for url in rule.urls}):
         yield _Place(CLUSTER, "", "", "", f"/{OTHER}" if url == ALL else url)
+
+
+def _names(grants: Iterable[Grant], namespace: str) -> tuple[str, ...]:
+    """Return the names that rules of one namespace, or of all, could tell apart."""
+    here = (grant for grant in grants if grant.namespace in (CLUSTER, namespace))
+    return "", *sorted({name for grant in here for rule in grant.rules for name in rule.names})
 
 
 def _kinds(rules: Iterable[Rule]) -> set[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from policy.bindings import KUBERNETES_DEFAULTS
 from policy.roles import CLUSTER, NAMESPACE, PREFIX, Plane, Role, accounts, roles, user_name
 from policy.rules import Rule
 
@@ -25,15 +26,20 @@ class Grant:
         source: the role's kind and name.
         namespace: where they hold; empty for everywhere.
         rules: what they are.
+        known: whether the role is there; a role that isn't may grant anything.
     """
 
     source: str
     namespace: str
     rules: tuple[Rule, ...]
+    known: bool = True
 
 
 Holdings = dict[str, list[Grant]]  # by user, group, or `role NAME` for what is bound to nobody
 _Key = tuple[str, str, str]  # kind, namespace, name
+_BUILT_IN: dict[_Key, tuple[Rule, ...]] = {  # every cluster has them, no manifest names them
+    ("ClusterRole", CLUSTER, each.role): each.rules for each in KUBERNETES_DEFAULTS
+}
 
 
 def of_white_paper(planes: Sequence[Plane]) -> Holdings:
@@ -91,7 +97,7 @@ class _Collected:
         for binding in self._bindings:
             key, namespace = self._role_of(binding)
             bound.add(key)
-            grant = _grant(key[0], key[2], namespace, self._rules(key))
+            grant = _grant(key[0], key[2], namespace, self._rules(key), known=self._knows(key))
             for one in _parts(binding, "subjects"):
                 found.setdefault(self._subject(one, binding), []).append(grant)
         for key in self._roles.keys() - bound:
@@ -110,6 +116,8 @@ class _Collected:
         return (kind, where if kind == "Role" else CLUSTER, str(reference["name"])), where
 
     def _rules(self, key: _Key) -> tuple[Rule, ...]:
+        if key not in self._roles and key in _BUILT_IN:
+            return _BUILT_IN[key]
         role = self._roles.get(key, {})
         rules = [_rule(role, rule) for rule in _parts(role, "rules")]
         for labels in _selectors(role):
@@ -118,6 +126,9 @@ class _Collected:
                 if other is not role and labels.items() <= has.items():
                     rules += [_rule(other, rule) for rule in _parts(other, "rules")]
         return tuple(rules)
+
+    def _knows(self, key: _Key) -> bool:
+        return key in self._roles or key in _BUILT_IN
 
     def _key(self, kind: str, one: Mapping[str, Any]) -> _Key:
         return kind, self._namespace(one) if kind == "Role" else CLUSTER, _name(one)
@@ -159,8 +170,10 @@ def short_name(subject: str) -> str:
     return name if name in (*accounts("control"), *accounts("compute")) else subject
 
 
-def _grant(kind: str, name: str, namespace: str, rules: tuple[Rule, ...]) -> Grant:
-    return Grant(f"{kind} {name}", namespace, rules)
+def _grant(
+    kind: str, name: str, namespace: str, rules: tuple[Rule, ...], *, known: bool = True
+) -> Grant:
+    return Grant(f"{kind} {name}", namespace, rules, known)
 
 
 def _objects(documents: Iterable[object]) -> Iterator[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from planesplit.bench import files, markdown, page, report, terminal
-from planesplit.bench.compare import Row, exceeded, remarks
+from planesplit.bench.compare import Row, exceeded, remarks, unfit
 from planesplit.bench.compare import compare as compared
 from planesplit.bench.metrics import METRICS
 from planesplit.bench.units import BadQuantity, change
@@ -45,7 +45,7 @@ def compare(
     except ValueError as error:
         raise UsageError(str(error)) from None
     rows, notes = compared(before, after), remarks(before, after)
-    failures = exceeded(rows, limits)
+    failures = exceeded(rows, limits) + (unfit(before, after) if limits else [])
     lines = [f"A: {a}, {before['started']}", f"B: {b}, {after['started']}"]
     lines += [f"note: {note}" for note in notes]
     lines += [f"FAILED {failure}" for failure in failures]

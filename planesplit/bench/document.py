@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from planesplit.measure.spread import Spread
 from planesplit.measure.turn import Turn
 
 SCHEMA = "planesplit.bench/1"  # readers refuse another number
+NOT_FIGURES = ("path", "repeat", "latency", "late", "delay", "heat")  # of a turn
 PERCENTS: dict[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 Json = dict[str, Any]
 
@@ -112,11 +114,56 @@ def check_schema(document: object, where: str) -> Json:
     """
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise ValueError(f"{where} is no run of this version: its schema is not {SCHEMA}")
-    if document["kind"] != "bench":
-        raise ValueError(f"{where} is a {document['kind']}; give a run of 'planesplit bench'")
-    if not document.get("turns"):
+    if document.get("kind") == "sweep":
+        raise ValueError(f"{where} is a sweep; give a run of 'planesplit bench'")
+    if document.get("turns") == []:
         raise ValueError(f"{where} has no turns: it was interrupted before the first was complete")
+    if not _is_run(document):
+        raise ValueError(f"{where} is no whole run: it has not what 'planesplit bench' writes")
     return document
+
+
+def _is_run(document: Json) -> bool:
+    """Whether it has what a comparison reads."""
+    kinds = {
+        "started": str,
+        "plan": dict,
+        "environment": dict,
+        "verdict": dict,
+        "turns": list,
+        "partial": bool,
+        "overloaded": str,
+    }
+    if not all(isinstance(document.get(name), kind) for name, kind in kinds.items()):
+        return False
+    once = [document.get(name) for name in ("first_line_ms", "resume")]
+    return (
+        isinstance(document["verdict"].get("valid"), bool)
+        and {"cpu", "cores", "kernel"} <= document["environment"].keys()
+        and isinstance(document["environment"].get("seal") or "", str)
+        and all(each is None or _is_table_of_numbers(each) for each in once)
+        and all(map(_is_turn, document["turns"]))
+    )
+
+
+def _is_table_of_numbers(table: object) -> bool:
+    return isinstance(table, dict) and all(map(_is_number, table.values()))
+
+
+def _is_turn(turn: object) -> bool:
+    if not isinstance(turn, dict) or type(turn.get("repeat")) is not int:
+        return False
+    figures = {name: value for name, value in turn.items() if name not in NOT_FIGURES}
+    needed = {*PERCENTS, "max", "mean", "achieved_per_s"}
+    return (
+        turn.get("path") in (SPLIT, BARE)
+        and _is_table_of_numbers(figures)
+        and (needed <= figures.keys())
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 Progress = Callable[[str, float], None]

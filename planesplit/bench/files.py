@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hdrh.log import HistogramLogWriter
 
@@ -32,12 +32,16 @@ def load(where: Path) -> dict[str, Any]:
     """
     file = where / RUN if where.is_dir() else where
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"), parse_constant=_constant)
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}; give a directory that -o has made") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"{file} is no JSON") from None
     return check_schema(document, str(file))
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(text)
 
 
 def as_csv(document: Mapping[str, Any]) -> str:

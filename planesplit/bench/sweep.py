@@ -149,9 +149,9 @@ class Sweep:
         return found
 
     async def _measure(self, rate_per_s: float) -> doc.Json:
-        """Measure one rate; once more if the generator was disturbed."""
+        """Measure one rate; once more if the generator was disturbed, and nothing else was."""
         step = await self._step(rate_per_s)
-        if step["valid"] or self._interrupt():
+        if step["valid"] or step["misplaced"] or self._interrupt():
             return step
         return await self._step(rate_per_s)
 

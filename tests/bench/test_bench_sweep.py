@@ -17,6 +17,7 @@ from planesplit.bench.sweep import (
     LATE_STEP,
     OK_STEP,
     SLOW_STEP,
+    Sweep,
     SweepPlan,
     conclusion,
     judged,
@@ -114,3 +115,18 @@ async def test_reports_show_the_knee_and_every_step() -> None:
         assert report.count("over the limit") >= 2
     assert 'class="line knee"' in page
     assert len(rows(document)) == len(document["turns"]) + 1
+
+
+async def test_a_step_that_lost_lines_is_not_tried_until_it_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[float] = []
+
+    async def lossy(_self: Sweep, rate_per_s: float) -> dict[str, object]:
+        tried.append(rate_per_s)
+        return {"valid": len(tried) > 1, "misplaced": 1 if len(tried) == 1 else 0}
+
+    monkeypatch.setattr(Sweep, "_step", lossy)
+    sweep = Sweep(PLANNED, [], lambda text, share: None, Interrupt())
+    assert (await sweep._measure(100.0))["misplaced"]
+    assert tried == [100.0]

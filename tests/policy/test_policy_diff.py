@@ -192,7 +192,7 @@ def test_roles_of_one_namespace(
 def test_a_role_of_another_namespace_is_not_the_one_that_is_bound() -> None:
     objects = namespaced("gpu", {**OPENCOST, "name": "fluentbit"})
     find(objects, "Role", "more")["metadata"] = {"name": "more", "namespace": "other"}
-    assert differences(objects) == []
+    assert differences(objects) == ["fluentbit + : whatever it grants in gpu"]
 
 
 def test_only_lists_are_taken_apart() -> None:
@@ -230,6 +230,27 @@ def test_an_aggregated_role_has_the_rules_of_its_parts() -> None:
     )
     assert differences(objects)
     assert differences([*objects, part]) == []
+
+
+def bound_to(role: str) -> list[dict[str, Any]]:
+    """The export, and a binding to a role that isn't in it."""
+    *objects, _, binding = bound([])
+    binding["roleRef"]["name"] = role
+    return [*objects, binding]
+
+
+def test_a_role_that_every_cluster_has_is_known() -> None:
+    assert "proxy-system + get list watch create" in differences(bound_to("cluster-admin"))[0]
+    assert differences(bound_to("cluster-admin"))[0].endswith(": everything")
+
+
+def test_a_role_that_is_not_there_is_not_taken_for_nothing() -> None:
+    assert differences(bound_to("edit")) == ["proxy-system + : whatever it grants"]
+
+
+def test_http_s_own_verbs_count_for_urls() -> None:
+    rule = {"nonResourceURLs": ["/debug"], "verbs": ["post"]}
+    assert differences(bound([rule])) == ["proxy-system + post: URL /debug"]
 
 
 def test_the_namespace_may_be_called_otherwise() -> None:

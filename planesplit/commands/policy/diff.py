@@ -100,10 +100,15 @@ def _said(one: Difference, whats: Sequence[str]) -> str:
     sources = ", ".join(one.sources)
     if whats == [""]:
         return f"all of it: no binding names it; the white paper gives it {sources}"
+    if not one.verbs:
+        return f"{' '.join(whats)}{_where(one)}: {sources} is bound, and not in the file"
     verbs = "every verb" if {*VERBS, OTHER} <= set(one.verbs) else " ".join(one.verbs)
-    where = f" in {one.namespace}" if one.namespace else ""
     named = f" '{one.name}'" if one.name else ""
-    return f"{verbs}: {' '.join(whats)}{named}{where} ({sources}){_holds(one, whats)}"
+    return f"{verbs}: {' '.join(whats)}{named}{_where(one)} ({sources}){_holds(one, whats)}"
+
+
+def _where(one: Difference) -> str:
+    return f" in {one.namespace}" if one.namespace else ""
 
 
 def _holds(one: Difference, whats: Sequence[str]) -> str:
