@@ -230,7 +230,7 @@ def test_demo_without_a_terminal_ends_by_itself() -> None:
     done = planesplit("demo", "--seconds", "2", "--insecure")
     assert done.returncode == 0, done.stderr
     assert "lines |" in done.stdout
-    assert "ok: 100 lines produced, 100 delivered; 0 lost" in done.stdout
+    assert "ok: 100 lines produced, 100 delivered;\n  0 lost" in done.stdout
 
 
 def test_demo_interrupted_leaves_nothing(tmp_path: Path) -> None:
@@ -272,7 +272,25 @@ def demo_on_a_terminal() -> Iterator[tuple[subprocess.Popen[bytes], int, bytes]]
         demo.wait(PATIENCE_S)
 
 
-def test_demo_on_a_terminal_shows_three_columns_and_sums_up_on_ctrl_c() -> None:
+def test_leaks_that_are_interrupted_leave_nothing(tmp_path: Path) -> None:
+    proof = subprocess.Popen(
+        [sys.executable, "-m", "planesplit", "prove", "--sabotage", "temp-file"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    with proof:
+        until(lambda: list(tmp_path.glob("planesplit-*/config/relay.toml")), proof)
+        os.killpg(proof.pid, signal.SIGINT)  # as a terminal does
+        _, told = proof.communicate(timeout=PATIENCE_S)
+    assert proof.returncode == 130
+    assert "Traceback" not in told
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith("pytest")] == []
+
+
+def test_demo_on_a_terminal_shows_all_panels_and_sums_up_on_ctrl_c() -> None:
     with demo_on_a_terminal() as (demo, terminal, shown):
         assert b"what the agent sends" in shown
         assert b"what arrives" in shown

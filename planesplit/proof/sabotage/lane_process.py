@@ -1,14 +1,13 @@
 """A lane in a process of its own, so that two lanes have two cores: looking is hard work.
 
 `python -P -m planesplit.proof.sabotage.lane_process` reads what to do as one JSON line, and writes
-JSON lines: progress, and at last its trials.
+JSON lines: progress, and at last its trials. When its stdin ends it stops.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -73,7 +72,12 @@ async def run_lane(task: Task, tell: Tell) -> Result:
     Raises:
         PlaneFailed: a plane did not come up, or ended unasked; or the lane itself ended.
     """
-    process = await trio.lowlevel.open_process(COMMAND, stdin=PIPE, stdout=PIPE)
+    process = await trio.lowlevel.open_process(
+        COMMAND,
+        stdin=PIPE,
+        stdout=PIPE,
+        process_group=0,  # the terminal's Ctrl-C is ours alone
+    )
     assert process.stdin
     assert process.stdout
     try:
@@ -82,8 +86,7 @@ async def run_lane(task: Task, tell: Tell) -> Result:
     finally:
         with trio.move_on_after(STOP_S) as scope:
             scope.shield = True
-            if process.returncode is None:
-                process.send_signal(signal.SIGINT)  # as Ctrl-C: everything ends in order
+            await process.stdin.aclose()  # everything ends in order
             await process.wait()
         if process.returncode is None:
             process.kill()
@@ -126,10 +129,23 @@ def _say(**message: Any) -> None:
     sys.stdout.flush()
 
 
+async def _until_stopped(task: Task) -> None:
+    """Run a lane until it is done, or until stdin ends: who started it wants no more, or died."""
+
+    async def watch(scope: trio.CancelScope) -> None:
+        await trio.lowlevel.wait_readable(sys.stdin.fileno())
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        _say(**await _run(task))
+        nursery.cancel_scope.cancel()
+
+
 def _main() -> None:
     table = json.loads(sys.stdin.readline())
     leaks = tuple(table.pop("leaks"))
-    _say(**trio.run(_run, Task(leaks, **table)))
+    trio.run(_until_stopped, Task(leaks, **table))
 
 
 if __name__ == "__main__":
