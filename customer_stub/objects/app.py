@@ -20,6 +20,7 @@ from customer_stub.objects.store import ObjectStore
 from customer_stub.objects.upload import Upload
 from tunnel.journal import Journal
 
+NOT_FOUND = 404
 _QUERY = {
     "GET": {
         "list-type",
@@ -84,7 +85,8 @@ class ObjectsApp(StoreApp):
         try:
             answer = await self._accept(scope, body)
         except S3Error as problem:
-            self._journal.event("object_refused", code=problem.code, status=problem.status)
+            if problem.status != NOT_FOUND:  # to look for what isn't there is no offence
+                self._journal.event("object_refused", code=problem.code, status=problem.status)
             answer = error(problem, request_id)
             await body.drain()
         answer.headers |= {"x-amz-request-id": request_id, **self._cors.headers(scope)}

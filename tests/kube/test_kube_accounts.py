@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from planesplit.connect_client import ConnectError
 from planesplit.events import open_events
 from planesplit.split.core import Split
 from planesplit.split.options import SplitOptions
+from policy.reach import reaches
+from policy.resources import resources
+from policy.roles import roles
+from policy.uncalled import UNCALLED, uncalled
 
 DISCOVERED = (
     *("nodes", "services", "endpoints", "pods"),
@@ -163,11 +168,76 @@ async def test_every_part_calls_under_its_account_and_nothing_is_denied(tmp_path
         await whole_story(split)
         compute, control = await Story(split).everywhere()
         assert [row for row in compute + control if not row["allowed"]] == []
+        assert unexplained(used(compute)) == []
+        assert refusals(split) == []
         for expected, rows in ((COMPUTE, compute), (CONTROL, control)):
             seen = used(rows)
             assert set(seen) <= set(expected), "nobody else calls"
             missing = {a: calls - seen.get(a, set()) for a, calls in expected.items()}
             assert {a: calls for a, calls in missing.items() if calls} == {}
+
+
+def unexplained(called: dict[str, set[str]]) -> list[str]:
+    """What accounts may do with payload: neither called nor excused, or both."""
+    found = []
+    actors = {name for role in roles("compute") if role.actor for name in role.accounts}
+    known = {f"{one.name}/{sub}" for one in resources().values() for sub in one.subresources}
+    for reach in reaches("compute", (*resources(), *sorted(known))):
+        calls = {_plain(call) for call in called.get(reach.account, set())}
+        excused = {} if reach.namespace else uncalled(reach.account)
+        for what in reach.payload if reach.account in actors else ():
+            found += [
+                f"{reach.account} {verb} {what}"
+                for verb in reach.cells[what]
+                if (f"{verb} {what}" in calls) == (verb in excused.get(what, ()))
+            ]
+    return found
+
+
+def _plain(call: str) -> str:
+    """A call without its API group."""
+    verb, what = call.split()
+    return f"{verb} {what.partition('.')[0]}"
+
+
+def refusals(split: Split) -> list[str]:
+    """What the customer's plane wrote down of refusals and faults."""
+    bad = ("refused", "denied", "lost", "error", "failed", "down")
+    return [line for line in split._planes.journals["customer_stub"].lines if says(line, bad)]
+
+
+def says(line: str, words: tuple[str, ...]) -> bool:
+    """Whether a journal line's event is called by one of these words."""
+    return any(word in json.loads(line)["event"].split("_") for word in words)
+
+
+@pytest.mark.parametrize(
+    ("account", "change", "found"),
+    [
+        ("proxy-system", {"get pods/log"}, "proxy-system get pods/log"),
+        ("proxy-system", {"delete secrets"}, "proxy-system delete secrets"),
+        ("executor", {"create pods/exec"}, "executor create pods/exec"),
+        ("kube-state-metrics", {"list secrets"}, "kube-state-metrics list secrets"),
+    ],
+    ids=["a log unread", "a secret undeleted", "a shell", "a list of secrets"],
+)
+def test_what_is_not_called_or_called_unexpectedly_is_found(
+    account: str, change: set[str], found: str
+) -> None:
+    assert unexplained(COMPUTE) == []
+    calls = {**COMPUTE, account: COMPUTE.get(account, set()) ^ change}
+    assert unexplained(calls) == [found]
+
+
+def test_excuses_are_of_accounts_that_call_and_of_what_they_may() -> None:
+    actors = {name for role in roles("compute") if role.actor for name in role.accounts}
+    names = [what for one in UNCALLED for what in one.resources.split()]
+    reached = {reach.account: reach for reach in reaches("compute", names) if not reach.namespace}
+    for one in UNCALLED:
+        assert one.account in actors
+        for what in one.resources.split():
+            assert set(one.verbs.split()) <= set(reached[one.account].cells[what])
+            assert what in reached[one.account].payload
 
 
 async def test_the_console_finds_no_customer_pod() -> None:

@@ -131,6 +131,8 @@ async def test_they_call_in_a_whole_split() -> None:
         context = ssl.create_default_context(cafile=split.ready.ca_file)
         run = await split.run(workload="plain", args=("--lines", "2"))
         assert (await split.wait(run)).phase == "SUCCEEDED"
+        lines = split._planes.journals["customer_stub"].lines
+        assert [line for line in lines if "refused" in line or "denied" in line] == []
         targets = await scraped(split, verify=context)
         assert {job: one["up"] for job, one in targets.items()} == {
             "apiserver": True,

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from planesplit.commands.policy.matrix import as_markdown, sections
+from planesplit.commands.policy.matrix import as_markdown, sections, short
 from policy.normalised import NOTES, Note
 from policy.roles import PLANES, roles
+from policy.uncalled import UNCALLED
 
 PAGE = Path(__file__).parents[2] / "docs" / "access.md"
 SHORT = 6  # more rows than this are given as their first and last
@@ -34,6 +35,20 @@ def actors() -> str:
         for role in roles(plane)
     ]
     return as_markdown(rows, ("row", "role", "account", "called by"))
+
+
+def uncalled() -> str:
+    """What is granted over payload and not used."""
+    rows = [
+        {
+            "account": one.account,
+            "resources": one.resources,
+            "verbs": short(tuple(one.verbs.split())),
+            "why not": escaped(one.reason),
+        }
+        for one in UNCALLED
+    ]
+    return as_markdown(rows, ("account", "resources", "verbs", "why not"))
 
 
 def notes() -> str:
@@ -62,7 +77,12 @@ def escaped(text: str) -> str:
     return text.replace("*", r"\*")
 
 
-PARTS: dict[str, Callable[[], str]] = {"matrix": matrix, "actors": actors, "notes": notes}
+PARTS: dict[str, Callable[[], str]] = {
+    "matrix": matrix,
+    "actors": actors,
+    "uncalled": uncalled,
+    "notes": notes,
+}
 
 
 def page(text: str) -> str:

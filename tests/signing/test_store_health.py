@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from signing_stage import Stage
+from signing_stage import METADATA, Stage
 
 from compute_agent.clickhouse import ClickHouseSettings
+from compute_agent.objects.keys import Place
 from compute_agent.reachable import checks
 from tunnel.health import OBJECT_STORE_UNREACHABLE
 
@@ -33,6 +34,12 @@ async def test_a_store_that_refuses_is_there(tmp_path: Path, bucket: str) -> Non
     stage = Stage(tmp_path, metadata_bucket=bucket)
     assert await answers(stage)
     assert ["object_refused" in line for line in stage.journal] == [True]
+
+
+async def test_to_look_for_what_is_not_there_is_no_refusal(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    assert await stage.read(Place(METADATA, "acme/demo/dev/run1/a0/1/error.pb")) is None
+    assert stage.journal == []
 
 
 async def test_a_store_that_is_away_is_not_reachable(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from policy.normalised import NOTES, Note, notes_of
 from policy.question import role_rows
 from policy.roles import PLANES, Role, roles
 from policy.rules import Rule
+from policy.uncalled import UNCALLED
 
 _HEADS = {
     "role_name": "role",
@@ -101,6 +102,9 @@ def _role(role: Role) -> Iterator[str]:
     yield wrapped("called by", role.actor or "nobody here: evaluated and exported only")
     for rule in role.rules:
         yield wrapped("may", said(rule))
+    for one in UNCALLED:
+        if one.account in role.accounts and role.actor and not role.scope:
+            yield wrapped("not called", f"{one.verbs}: {one.resources}; {one.reason}")
 
 
 def _account(account: Account) -> Iterator[str]:
