@@ -123,6 +123,8 @@ def _checked(event: h11.Request) -> Request:
     options = {part.strip().lower() for part in found.get("connection", "").split(",")}
     if event.http_version != b"1.1":
         raise BadRequest(505, Reason.VERSION, "only HTTP/1.1 is spoken here")
+    if event.method == b"HEAD":  # its answer has no body, and those here have one
+        raise BadRequest(405, Reason.METHOD, "HEAD is not served here")
     if "upgrade" in found or "upgrade" in options or "http2-settings" in found:
         raise BadRequest(400, Reason.UPGRADE, "no protocol upgrade is offered here")
     target = event.target.decode("ascii")

@@ -128,7 +128,7 @@ class Registry:
         self._clock, self._metrics = clock, metrics
         self._slots: dict[Key, Tunnel] = {}
         self._carried: dict[str, int] = {}  # by tunnels that have ended
-        self._counted: set[Tunnel] = set()  # those that have not, also when replaced
+        self._counted: dict[str, set[Tunnel]] = {}  # those that have not, also when replaced
         self._relieved: dict[Key, Tunnel] = {}  # those that drain beside their successors
         self._arrivals: dict[tuple[str, str], trio.Event] = {}
         self._changed = trio.Event()
@@ -143,7 +143,7 @@ class Registry:
         older = self._slots.get(key)
         tunnel = Tunnel(identity, session, self._clock())
         self._slots[key] = tunnel
-        self._counted.add(tunnel)
+        self._counted.setdefault(identity.org, set()).add(tunnel)
         self._metrics.add("relay_tunnels_total", "opened")
         self._bump()
         self._arrivals.pop(key[:2], trio.Event()).set()
@@ -164,7 +164,10 @@ class Registry:
     def leave(self, tunnel: Tunnel) -> None:
         """The tunnel has ended; a newer one of the slot stays untouched."""
         org = tunnel.identity.org
-        self._counted.discard(tunnel)
+        counted = self._counted.get(org, set())
+        counted.discard(tunnel)
+        if not counted:
+            self._counted.pop(org, None)
         if tunnel.session is not None:
             self._carried[org] = self._carried.get(org, 0) + tunnel.session.carried_bytes
         tunnel.session, tunnel.since_s = None, self._clock()
@@ -203,7 +206,7 @@ class Registry:
 
     def carried_bytes(self, org: str) -> int:
         """Return what an organisation's tunnels have carried so far, both ways."""
-        sessions = (t.session for t in self._counted if t.identity.org == org)
+        sessions = (tunnel.session for tunnel in self._counted.get(org, ()))
         live_bytes = sum(session.carried_bytes for session in sessions if session is not None)
         return self._carried.get(org, 0) + live_bytes
 

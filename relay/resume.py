@@ -37,13 +37,13 @@ class ResumableCall:
     """
 
     __slots__ = (
-        "_body", "_core", "_fruitless", "_opened", "_stream", "call", "downlink", "watched",
+        "_body", "_core", "_fruitless", "_opened_at", "_stream", "call", "downlink", "watched",
     )  # fmt: skip
 
     def __init__(self, call: Call, body: Owned, downlink: Downlink, core: Core) -> None:
         self.call, self.downlink = call, downlink
         self._body, self._core = body, core
-        self._opened = False  # whether there was a tunnel already
+        self._opened_at: float | None = None  # the latest stream; None before the first
         self._fruitless = 0
         self._stream: TunnelStream | None = None
         self.watched: int | None = None  # see Departures.watch
@@ -69,7 +69,7 @@ class ResumableCall:
             if isinstance(outcome, End):
                 return True
             await self._lost(outcome.code)
-        text = f"the agent was lost {self._fruitless} times without an answer"
+        text = f"the agent was lost {self._fruitless} times in a row"
         raise ConnectError(ConnectCode.ABORTED, Reason.AGENT_FAULT, text)
 
     def rest(self) -> None:
@@ -102,9 +102,13 @@ class ResumableCall:
     async def _lost(self, code: Code) -> None:
         if code not in RESUME_CODES:
             raise from_reset(code)
-        self._fruitless = 0 if self.downlink.units.take_progress() else self._fruitless + 1
+        pause_s = self._core.settings.reopen_pause_s
+        progressed = self.downlink.units.take_progress()
+        # What is lost at once every time would go on as fast as the agent likes.
+        lasted = self._opened_at is not None and trio.current_time() >= self._opened_at + pause_s
+        self._fruitless = 0 if progressed and lasted else self._fruitless + 1
         if code is Code.DRAINING:
-            await trio.sleep(self._core.settings.reopen_pause_s)
+            await trio.sleep(pause_s)
 
     async def _ask(self, stream: TunnelStream) -> None:
         try:
@@ -120,20 +124,19 @@ class ResumableCall:
     async def _open(self) -> TunnelStream:
         """Open the stream as soon as there is a tunnel, keeping the viewer patient until then."""
         settings = self._core.settings
-        give_up_at = trio.current_time() + (
-            settings.hold_s if self._opened else settings.agent_wait_s
-        )
+        before = self._opened_at is not None
+        give_up_at = trio.current_time() + (settings.hold_s if before else settings.agent_wait_s)
         while True:
             stream = self._core.registry.open(self._request(), self.downlink.units.cursor)
             if stream is not None:
-                if self._opened:
+                if before:
                     self._core.metrics.add("relay_resumes_total")
-                self._opened = True
+                self._opened_at = trio.current_time()
                 return stream
             now = trio.current_time()
             if now >= give_up_at:
                 text = "no agent of this cluster is connected"
-                reason = Reason.HOLD_EXPIRED if self._opened else Reason.AGENT_ABSENT
+                reason = Reason.HOLD_EXPIRED if before else Reason.AGENT_ABSENT
                 raise ConnectError(ConnectCode.UNAVAILABLE, reason, text)
             if now >= self.downlink.keepalive_at:
                 await self.downlink.keepalive()

@@ -21,11 +21,10 @@ from relay.seal.level import Seal, SealRefused
 from relay.settings import RelayConfig, SealSettings, TlsFiles
 from tunnel.errors import TunnelError
 from tunnel.handover import hand_over_memory
-from tunnel.process import announce, until_signalled
+from tunnel.process import accept, announce, until_signalled
 from tunnel.settings import SettingError
 from tunnel.tls import TlsStream, server_context
 
-ACCEPT_AGAIN_S = 0.1
 CONNECTION = "connection"  # one name for all: trio would make each task its own
 BACKLOG = 1_024  # a whole fleet of viewers reconnects at once when a relay was replaced
 
@@ -205,12 +204,8 @@ async def _accept(
     with scope:
         async with listener:
             while True:
-                try:
-                    stream = await listener.accept()
-                except OSError:  # no descriptor, or no memory: others have to leave first
-                    await trio.sleep(ACCEPT_AGAIN_S)
-                else:
-                    connections.start_soon(door.enter, stream, name=CONNECTION)
+                stream = await accept(listener)
+                connections.start_soon(door.enter, stream, name=CONNECTION)
 
 
 async def _listen(host: str, name: str, port: int) -> trio.SocketListener:

@@ -11,7 +11,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -19,8 +19,10 @@ from tunnel import heap
 from tunnel.settings import SettingError
 
 USAGE_EXIT = 2
+ACCEPT_AGAIN_S = 0.1
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+_Stream = TypeVar("_Stream", bound=trio.abc.AsyncResource)
 _early: list[int] = []
 
 
@@ -51,6 +53,15 @@ async def until_signalled() -> int:
         number = _early.pop() if _early else await anext(aiter(signals))
     _handle(_leave)  # trio has just put the old handlers back
     return number
+
+
+async def accept(listener: trio.abc.Listener[_Stream]) -> _Stream:
+    """Accept a connection; if there is no descriptor or memory for it, wait until others leave."""
+    while True:
+        try:
+            return await listener.accept()
+        except OSError:
+            await trio.sleep(ACCEPT_AGAIN_S)
 
 
 def _handle(handler: Callable[[int, object], None]) -> None:

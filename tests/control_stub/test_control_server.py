@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -271,6 +272,28 @@ async def test_a_request_is_cancelled_when_its_client_leaves() -> None:
             await served.app.waiting.wait()
             await stream.aclose()
             await served.app.cancelled.wait()
+
+
+class Scarce(MemoryListener):
+    """Has no descriptor for the next connection, now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 3
+
+    async def accept(self) -> trio.abc.Stream:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, "too many open files")
+        return await super().accept()
+
+
+async def test_a_lack_of_descriptors_is_waited_out(autojump_clock: MockClock) -> None:
+    listener = Scarce()
+    async with serving(listener=listener) as served:
+        assert (await served.exchange(GET)).startswith(b"HTTP/1.1 200")
+        listener.failures = 3
+        assert (await served.exchange(GET)).startswith(b"HTTP/1.1 200")
 
 
 async def test_connections_are_bounded() -> None:

@@ -108,3 +108,19 @@ def upload(size: int) -> bytes:
     head = f"POST {ECHO_PATH} HTTP/1.1\r\nHost: a\r\ncontent-type: application/proto\r\n"
     head += f"Content-Length: {size}\r\nExpect: 100-continue\r\n"
     return f"{head}authorization: {bearer()['authorization']}\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("listener", ["viewer", "control", "ops"])
+async def test_an_answer_to_head_is_the_last_one(listener: str, autojump_clock):
+    """HEAD's answer has no body for who asked: ours would be read as the next answer."""
+    async with stage() as s:
+        if listener == "ops":
+            ours, theirs = trio.testing.memory_stream_pair()
+            s.nursery.start_soon(s.relay.serve_ops, theirs)
+        else:
+            ours = getattr(s, listener)().stream
+        await ours.send_all(b"HEAD /livez HTTP/1.1\r\nHost: a\r\n\r\n" * 2)
+        answers = await everything(ours)
+        assert answers.count(b"HTTP/1.1 ") == 1
+        assert answers.startswith(b"HTTP/1.1 405 ")
+        assert b"connection: close" in answers

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import trio
+import trio.testing
 from stage import (
     ANSWER,
     STREAMING,
     TAIL,
+    Agent,
     bearer,
     error_of,
     message,
@@ -18,6 +20,7 @@ from stage import (
 )
 
 from relay import units
+from tunnel.errors import Code
 from tunnel.events import Mark
 
 EMPTY = message(b"")
@@ -267,3 +270,22 @@ async def test_an_agent_that_comes_in_time_is_waited_for(autojump_clock):
         stream.head(ANSWER)
         stream.end()
         assert (await client.response()).status_code == 200
+
+
+async def test_an_agent_that_calls_every_stream_lost_at_once_is_given_up(autojump_clock):
+    """Each head is progress: it would go on for ever, as fast as the tunnel carries it."""
+    async with stage() as s:
+        agent = await s.agent()
+        client = await s.tail()
+        s.nursery.start_soon(lose_all, agent)
+        await client.response()
+        assert error_of(await client.rest())["code"] == "aborted"
+        assert s.relay.metrics.get("relay_resumes_total") == s.relay.settings.max_fruitless
+
+
+async def lose_all(agent: Agent) -> None:
+    for _ in range(100):
+        stream = await agent.stream()
+        stream.head(ANSWER)
+        await trio.testing.wait_all_tasks_blocked()
+        stream.reset(Code.TUNNEL_LOST)

@@ -175,3 +175,30 @@ def test_what_a_replaced_tunnel_has_carried_counts_until_it_ends_and_after() -> 
     registry.leave(tunnel)
     assert registry.carried_bytes("acme") == 10_001
     assert registry.carried_bytes("globex") == 0
+
+
+class Noted:
+    """An identity that counts how often somebody asks whose it is."""
+
+    asked = 0
+
+    def __init__(self, number: int) -> None:
+        self.cluster, self.slot, self.relieves, self.epoch = "c1", 0, 0, number
+        self._org = f"org{number}"
+
+    @property
+    def org(self) -> str:
+        Noted.asked += 1
+        return self._org
+
+
+def test_looking_at_every_organisation_is_no_work_for_each_pair_of_them() -> None:
+    registry = Registry(time.time, Metrics(), 1)
+    for number in range(100):
+        registry.admit(Noted(number), SimpleNamespace(carried_bytes=1, is_open=True))
+    tenants = Tenants(RelaySettings(), registry.carried_bytes, lambda: 0.0)
+    for number in range(100):
+        tenants.enter(f"org{number}")
+    Noted.asked = 0
+    tenants.overdrawn()
+    assert Noted.asked <= 100

@@ -25,6 +25,7 @@ from tunnel.http.patience import Patience
 from tunnel.http.settings import HttpLimits
 from tunnel.journal import Journal
 from tunnel.messages.rpc import AsgiApp, AsgiReceive, AsgiScope, AsgiSend
+from tunnel.process import accept
 from tunnel.tls import start_tls
 
 # h11 refuses a NUL as the start of a request, a header or a chunk: anycorn then answers 400 in its
@@ -96,7 +97,7 @@ class HttpServer:
         self, listener: trio.abc.Listener[trio.abc.Stream], connections: trio.Nursery
     ) -> None:
         while True:
-            stream = await listener.accept()
+            stream = await accept(listener)
             if self._slots.available_tokens <= 0:
                 await trio.aclose_forcefully(stream)
                 continue
