@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import trio
 
 from planesplit.commands.outcome import UsageError
 from planesplit.commands.output import progress
-from planesplit.ready import ClusterAccess, Ready, registered
+from planesplit.ready import ClusterAccess, NoSplit, Ready, registered
 from planesplit.split.core import Split
 from planesplit.split.options import CLUSTER_NAME, SplitOptions
 
@@ -20,19 +21,19 @@ async def up(*, ready_file: Path | None, options: SplitOptions) -> int:
     """Start everything, tell where it is, and wait until cancelled.
 
     Raises:
-        UsageError: the ready file cannot be written.
+        UsageError: the ready file cannot be written, or is that of another split that runs.
         PlaneFailed: a plane did not come up, or ended unasked.
         FileExistsError: the directory to keep is not empty.
     """
     if ready_file:
-        _check_directory(ready_file)
+        _check_free(ready_file)
     progress(f"starting {', '.join(options.planes)} ...")
     async with Split(options) as split:
         with ExitStack() as stack:
             ready = split.ready
             if ready_file:
                 ready = _write(ready, ready_file)
-                stack.callback(ready_file.unlink, missing_ok=True)
+                stack.callback(_remove, ready_file)
             stack.enter_context(registered(Path(ready.planesplit_ready)))
             _explain(ready)
             try:
@@ -58,9 +59,25 @@ def with_clusters(options: SplitOptions, names: Sequence[str]) -> SplitOptions:
     return replace(options, clusters=tuple(names))
 
 
-def _check_directory(path: Path) -> None:
+def _check_free(path: Path) -> None:
     if not path.absolute().parent.is_dir():
         raise UsageError(f"--ready-file '{path}': its directory does not exist; make it first")
+    if running := _running(path):
+        raise UsageError(
+            f"--ready-file '{path}' is that of a split that runs (pid {running}); name another file"
+        )
+
+
+def _running(path: Path) -> int:
+    """Return the process id of the split that a ready file is of; 0 if none runs."""
+    with suppress(NoSplit):
+        return Ready.read(path).pid
+    return 0
+
+
+def _remove(path: Path) -> None:
+    if _running(path) in (0, os.getpid()):  # another split may have taken it meanwhile
+        path.unlink(missing_ok=True)
 
 
 def _write(ready: Ready, path: Path) -> Ready:

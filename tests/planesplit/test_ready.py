@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from planesplit.commands.outcome import UsageError
+from planesplit.commands.up import up
 from planesplit.ready import (
     ENVIRONMENT,
     Credentials,
@@ -25,6 +27,7 @@ from planesplit.ready import (
     runtime_directory,
     write_atomically,
 )
+from planesplit.split.options import SplitOptions
 
 
 def ready(pid: int | None = None) -> Ready:
@@ -54,6 +57,15 @@ def test_round_trip_through_a_private_file(tmp_path: Path) -> None:
     assert Ready.read(path) == written
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in tmp_path.iterdir()] == ["r.json"]  # no temporary file is left
+
+
+async def test_the_file_of_a_split_that_runs_is_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    ready().write(path)
+    before = path.read_text()
+    with pytest.raises(UsageError, match="is that of a split that runs"):
+        await up(ready_file=path, options=SplitOptions())
+    assert path.read_text() == before
 
 
 def test_round_trip_without_tls(tmp_path: Path) -> None:
