@@ -17,6 +17,18 @@ class ApiSettings:
     event_history: int = setting(
         8192, low=1, high=1_000_000, why="changes a watch may resume from; older is 410 Gone"
     )
+    event_history_bytes: int = setting(
+        67_108_864,
+        low=65_536,
+        high=1 << 40,
+        why="of these changes, as JSON; fewer are kept where objects are large",
+    )
+    max_stored_bytes: int = setting(
+        268_435_456,
+        low=65_536,
+        high=1 << 40,
+        why="of all objects, as JSON; more is refused like a quota, as etcd has one",
+    )
     bookmark_s: float = setting(
         10.0, low=0.1, high=600.0, why="period of watch bookmarks; Kubernetes promises none"
     )

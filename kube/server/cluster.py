@@ -46,7 +46,11 @@ class ClusterObjects:
         first_version: int | None = None,
     ) -> None:
         self.clock, self.new_uid = clock, new_uid
-        self.store = ObjectStore(history=settings.event_history, first_version=first_version)
+        self.store = ObjectStore(
+            history=settings.event_history,
+            history_bytes=settings.event_history_bytes,
+            first_version=first_version,
+        )
         made: dict[str, Any] = {"clock": clock, "new_uid": new_uid}
         self.namespaces = NamespaceApi(self.store, settings, **made)
         made["used"] = self.namespaces.ensure

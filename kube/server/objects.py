@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -65,6 +66,7 @@ class Objects(Collection):
         meta["uid"], meta["creationTimestamp"] = self._new_uid(), timestamp(self._clock())
         if self._store.count(self._name) >= self.limit:
             raise errors.quota_exceeded(name, self.limit, self.kind.name)
+        self._check_room(name)
         if namespace:
             self._used(namespace)
         try:
@@ -85,6 +87,8 @@ class Objects(Collection):
         if version not in (None, "", old["metadata"]["resourceVersion"]):
             raise errors.conflict(self._name, name)
         self.check_change(old, new)
+        if len(json.dumps(new)) > len(json.dumps(old)):
+            self._check_room(name)
         kept = {key: old["metadata"][key] for key in OWN if key in old["metadata"]}
 
         def change(current: Json) -> None:
@@ -156,6 +160,11 @@ class Objects(Collection):
         Raises:
             ApiError: 422.
         """
+
+    def _check_room(self, name: str) -> None:
+        limit = self._settings.max_stored_bytes
+        if self._store.stored_bytes >= limit:
+            raise errors.store_full(name, limit, self.kind.name)
 
     def named(self, body: Any) -> Any:
         """Return the body with a name made of its `generateName`, if it has no other."""

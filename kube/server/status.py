@@ -77,6 +77,12 @@ def quota_exceeded(name: str, limit: int, kind: str = "pods") -> ApiError:
     return ApiError(403, "Forbidden", message, {"name": name, "kind": kind})
 
 
+def store_full(name: str, limit: int, kind: str) -> ApiError:
+    """403: as many bytes as this stand-in holds."""
+    message = f'{kind} "{name}" is forbidden: exceeded quota: max_stored_bytes, limited: {limit}'
+    return ApiError(403, "Forbidden", message, {"name": name, "kind": kind})
+
+
 def no_service_account(pod: str, namespace: str, account: str) -> ApiError:
     """403: the pod's service account isn't there."""
     message = (

@@ -7,6 +7,7 @@ history. Stored objects are never changed in place: what a reader holds stays as
 from __future__ import annotations
 
 import copy
+import json
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -47,16 +48,27 @@ Events = list[Event]
 class ObjectStore:
     """Holds objects by resource (plural, as in URLs), namespace and name.
 
+    Attributes:
+        version: of the last change.
+        stored_bytes: of all objects, as JSON.
+
     Args:
         history: how many events are kept.
+        history_bytes: fewer, if they have more than so many bytes as JSON.
         first_version: where versions start. The default, microseconds since the epoch, makes every
             version of an earlier process older than the history, so that its clients list again.
     """
 
-    def __init__(self, *, history: int, first_version: int | None = None) -> None:
+    def __init__(
+        self, *, history: int, history_bytes: int = 1 << 40, first_version: int | None = None
+    ) -> None:
         self.version = time.time_ns() // 1000 if first_version is None else first_version
         self._objects: dict[str, dict[tuple[str, str], Json]] = defaultdict(dict)
-        self._events: deque[Event] = deque(maxlen=history)
+        self._events: deque[Event] = deque()
+        self._history, self._history_bytes = history, history_bytes
+        self._sizes: deque[int] = deque()  # of the events
+        self._events_bytes = self.stored_bytes = 0
+        self._stored: dict[tuple[str, str, str], int] = {}
         self._change = trio.Event()
         self._changed_at: dict[str, int] = {}
 
@@ -149,6 +161,20 @@ class ObjectStore:
         else:
             self._objects[resource][name] = obj
         self._events.append(Event(self.version, type_, resource, obj))
+        self._weigh(key, obj, kept=type_ != "DELETED")
         self._change.set()
         self._change = trio.Event()
         return obj
+
+    def _weigh(self, key: tuple[str, str, str], obj: Json, *, kept: bool) -> None:
+        """Count the bytes of the newest event, and forget the oldest ones for it."""
+        size = len(json.dumps(obj))
+        self.stored_bytes -= self._stored.pop(key, 0)
+        if kept:
+            self._stored[key] = size
+            self.stored_bytes += size
+        self._sizes.append(size)
+        self._events_bytes += size
+        while len(self._sizes) > self._history or self._events_bytes > self._history_bytes:
+            self._events.popleft()
+            self._events_bytes -= self._sizes.popleft()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import fuzz_kube as kube
 import fuzz_seeds as seeds
 import trio
 import trio.testing
@@ -322,6 +323,9 @@ TARGETS = {
     "policies": Target(policies, seeds.POLICIES, seeds.JSON_WORDS, streams=False),
     "signatures": Target(signatures, seeds.SIGNATURES, seeds.SIGNATURE_WORDS, streams=False),
     "aws chunks": Target(aws_chunks, seeds.CHUNKS, seeds.CHUNK_WORDS),
+    "kubernetes bodies": Target(kube.bodies, kube.BODIES, kube.JSON_WORDS, False, cost=4),
+    "kubernetes patches": Target(kube.patches, kube.PATCHES, kube.JSON_WORDS, False, cost=2),
+    "kubernetes protobuf": Target(kube.messages, kube.MESSAGES, kube.MESSAGE_WORDS, streams=False),
     "cri records": Target(cri_records, seeds.RECORDS, seeds.RECORD_WORDS),
     "timestamps": Target(timestamps, seeds.STAMPS, seeds.RECORD_WORDS, streams=False),
 }

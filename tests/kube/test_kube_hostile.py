@@ -12,8 +12,12 @@ import trio
 from kube_cast import LOG, MASTER, Api, named, pod
 
 from kube.server.bodies import MAX_DEPTH
+from kube.server.cluster import ClusterObjects
 from kube.server.patches import MAX_PATCHED_BYTES
 from kube.server.protobuf import MAGIC, MEDIA_TYPE
+from kube.server.status import ApiError
+from kube.server.store import Expired
+from kube.settings import ApiSettings
 
 SPACE = "/api/v1/namespaces/default"
 MAPS, SECRETS, PODS = f"{SPACE}/configmaps", f"{SPACE}/secrets", f"{SPACE}/pods"
@@ -341,6 +345,40 @@ async def test_accounts_stay_bounded_and_well_formed(nursery: trio.Nursery) -> N
     found = (await api(MASTER, "GET", "/metrics")).text
     assert "made" not in found.lower()
     assert 'a"b' not in found
+
+
+def objects(**limits: int) -> ClusterObjects:
+    """A cluster within limits."""
+    return ClusterObjects(ApiSettings(**limits))
+
+
+def test_all_objects_together_are_bounded_in_bytes() -> None:
+    cluster = objects(max_stored_bytes=65_536)
+    maps = cluster.kinds["configmaps"]
+    large = {"a": "x" * 30_000}
+    for name in "abc":
+        maps.create("default", named("ConfigMap", name, data=large))
+    with pytest.raises(ApiError, match="max_stored_bytes"):
+        maps.create("default", named("ConfigMap", "d"))
+    with pytest.raises(ApiError, match="max_stored_bytes"):
+        maps.replace("default", "a", named("ConfigMap", "a", data={"a": "x" * 40_000}))
+    maps.replace("default", "a", named("ConfigMap", "a"))
+    maps.delete("default", "b")
+    assert maps.create("default", named("ConfigMap", "d"))
+    assert cluster.store.stored_bytes == sum(
+        len(json.dumps(obj)) for kind in cluster.kinds for obj in cluster.store.list(kind)
+    )
+
+
+def test_the_history_is_bounded_in_bytes_too() -> None:
+    cluster = objects(event_history_bytes=65_536)
+    maps, start = cluster.kinds["configmaps"], cluster.store.version
+    for number in range(10):
+        maps.create("default", named("ConfigMap", f"c{number}", data={"a": "x" * 20_000}))
+    with pytest.raises(Expired):
+        cluster.store.events_since(start)
+    kept = cluster.store.events_since(cluster.store.version - 3)
+    assert [event.object["metadata"]["name"] for event in kept] == ["c7", "c8", "c9"]
 
 
 async def test_a_generated_name_has_a_prefix(nursery: trio.Nursery) -> None:

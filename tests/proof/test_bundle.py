@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -225,6 +226,27 @@ def test_depth_is_refused_before_anything_else(levels: int) -> None:
     deep = json.loads("[" * levels + "]" * levels)
     body = changed(BODY, ("proof", "environment", "deep"), deep)
     assert failed(verify(envelope.seal(body))) == ["signature"]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**19), 10**19) | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+) | st.text(st.characters(), max_size=5)
+
+
+@given(path=st.sampled_from(places(BODY)).filter(bool), value=ANYTHING)
+def test_whatever_a_field_holds_verify_answers(path: tuple[Any, ...], value: Any) -> None:
+    try:
+        data = envelope.seal(changed(BODY, path, value))
+    except ValueError:
+        return  # an infinite number
+    verdict = verify(data, "c0ffee")
+    assert _text(verdict).isascii() or "\x1b" not in _text(verdict)
+    json.dumps(verdict.as_json()).encode()
+    if verdict.evidence:
+        with contextlib.suppress(Misfit):
+            repeat(verdict.evidence)
 
 
 def test_a_bundle_cannot_speak_to_the_terminal() -> None:
