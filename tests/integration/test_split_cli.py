@@ -106,7 +106,9 @@ def test_errors_name_the_remedy(tmp_path: Path) -> None:
     with up(tmp_path, "--insecure") as (_, ready):
         unknown = planesplit("tail", "nonesuch", ready=ready)
         assert (unknown.returncode, unknown.stdout) == (1, "")
-        assert unknown.stderr == "planesplit: not_found: no such run\n"
+        assert unknown.stderr.startswith(
+            "planesplit: not_found: no such run; 'planesplit get runs'"
+        )
         nothing = planesplit("run", ready=ready)
         assert nothing.returncode == 2
         assert "--exec, --replay, --workload and --image" in nothing.stderr
