@@ -114,6 +114,11 @@ class Authority:
         uri = x509.UniformResourceIdentifier(agent_uri(org, cluster))
         return self._renew(f"agent-{org}-{cluster}", [uri], ExtendedKeyUsageOID.CLIENT_AUTH)
 
+    def renew_control(self) -> Renewal:
+        """Make another client certificate for the control plane."""
+        uri = x509.UniformResourceIdentifier(CONTROL_URI)
+        return self._renew("control-client", [uri], ExtendedKeyUsageOID.CLIENT_AUTH)
+
     def _issue(
         self, name: str, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier
     ) -> Leaf:

@@ -70,6 +70,7 @@ class Relay:
         self._control = ControlSide(core, exchanges, coupler)
         self._ops = OpsSide(core)
         self._turn = trio.Lock()
+        self._controls: dict[trio.CancelScope, Peer] = {}
         # Bound once: a method object for each viewer would be 64 bytes.
         self._handle_viewer, self._report = self._viewers.handle, self.report
 
@@ -96,12 +97,30 @@ class Relay:
             stream: closed at the end.
             peer: whose certificate it is; None asks the TLS stream.
         """
-        if not self._core.authenticator.is_control(_peer(stream, peer)):
+        peer = _peer(stream, peer)
+        if not self._core.authenticator.is_control(peer):
             self.metrics.reject(Reason.IDENTITY)
             await trio.aclose_forcefully(stream)
             return
         common = (("planesplit-relay", self._core.boot_id),)
-        await self._serve_http("control", stream, self._control.handle, common)
+        with trio.CancelScope() as scope:
+            self._controls[scope] = peer
+            try:
+                await self._serve_http("control", stream, self._control.handle, common)
+            finally:
+                del self._controls[scope]
+
+    def control_is(self, thumbprints: frozenset[str] | None) -> None:
+        """Say which certificates are the control plane's; connections of others end now.
+
+        Args:
+            thumbprints: see tunnel.peer; None for each that the CA has signed in its name.
+        """
+        self._core.authenticator.control = thumbprints
+        for scope, peer in self._controls.items():
+            if not self._core.authenticator.is_control(peer):
+                self.metrics.reject(Reason.REVOKED)
+                scope.cancel()
 
     async def serve_ops(self, stream: trio.abc.Stream) -> None:
         """Serve an operator's connection."""

@@ -89,6 +89,7 @@ class Authenticator:
     def __init__(self, settings: RelaySettings, *, insecure: bool) -> None:
         self._settings, self._insecure = settings, insecure
         self._verifier = Verifier(leeway_s=settings.clock_skew_s)
+        self.control: frozenset[str] | None = None  # thumbprints of the certificates that count
 
     def viewer(self, policy: Policy, authorization: str, now: float) -> Caller:
         """Return who presents an Authorization header.
@@ -152,7 +153,10 @@ class Authenticator:
 
     def is_control(self, peer: Peer) -> bool:
         """Whether a client certificate is the control plane's."""
-        return self._insecure or peer.uris == (CONTROL_URI,)
+        if self._insecure:
+            return True
+        listed = self.control is None or peer.thumbprint in self.control
+        return listed and peer.uris == (CONTROL_URI,)
 
     def _verify(self, policy: Policy, token: str | bytes, kind: Kind, now: float) -> dict[str, Any]:
         if len(token) > self._settings.max_token_bytes:

@@ -21,6 +21,7 @@ from relay.seal.level import Seal, SealRefused
 from relay.settings import RelayConfig, SealSettings, TlsFiles
 from tunnel.errors import TunnelError
 from tunnel.handover import hand_over_memory
+from tunnel.peer import file_thumbprints
 from tunnel.process import accept, announce, until_signalled
 from tunnel.settings import SettingError
 from tunnel.tls import TlsStream, server_context
@@ -149,6 +150,7 @@ async def run(config: RelayConfig) -> None:
     }
     _raise_descriptor_limit()
     relay = Relay(config.limits, config.tunnel, insecure=config.insecure)
+    relay.control_is(_control(config.tls))
     relay.check_machine()
     seal = _seal(config.seal)
     relay.sealed(seal)
@@ -184,13 +186,14 @@ async def _reload_certificates(
     """Read the certificate again at every SIGHUP; a sealed relay may still read files."""
     async for _ in hangups:
         try:
-            contexts = _contexts(files)
+            contexts, control = _contexts(files), _control(files)
         except SettingError:
             relay.certificates_read(good=False)  # the old ones go on
             continue
         doors["viewer"].secure_with(contexts.viewer)
         for name in ("agent", "control"):
             doors[name].secure_with(contexts.mutual)
+        relay.control_is(control)
         relay.certificates_read(good=True)
 
 
@@ -246,6 +249,16 @@ def _contexts(files: TlsFiles | None) -> Contexts:
         )
     except OSError as error:
         text = f"[tls] files cannot be used: {error.strerror}; check cert_file, key_file, ca_file"
+        raise SettingError(text) from None
+
+
+def _control(files: TlsFiles | None) -> frozenset[str] | None:
+    if files is None or not files.control_file:
+        return None
+    try:
+        return file_thumbprints(files.control_file)
+    except (OSError, ValueError):
+        text = "[tls] control_file cannot be used: it must hold readable PEM certificates"
         raise SettingError(text) from None
 
 

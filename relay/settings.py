@@ -184,11 +184,17 @@ class RelaySettings:
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files: the relay's certificate and key, and the CA of agents and control plane."""
+    """PEM files: the relay's certificate and key, and the CA of agents and control plane.
+
+    Args:
+        control_file: the control plane's client certificates, the only ones that count; without it
+            each counts that the CA has signed in its name. All are read again at SIGHUP.
+    """
 
     cert_file: str
     key_file: str
     ca_file: str
+    control_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

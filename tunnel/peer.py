@@ -42,6 +42,20 @@ def thumbprint(certificate: bytes) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
+def file_thumbprints(file: str | Path) -> frozenset[str]:
+    """Return the thumbprints of all certificates in a PEM file.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or holds no certificate.
+    """
+    text = Path(file).read_text(encoding="ascii")
+    ends = "-----END CERTIFICATE-----"
+    certificates = [part.strip() + "\n" + ends for part in text.split(ends)[:-1]]
+    if not certificates:
+        raise ValueError("no certificate")
+    return frozenset(thumbprint(ssl.PEM_cert_to_DER_cert(one)) for one in certificates)
+
+
 def file_thumbprint(file: str | Path) -> str:
     """Return the thumbprint of the certificate in a PEM file.
 

@@ -124,6 +124,15 @@ async def revoke_viewer(
     return await settle(partial(command, name, undo=undo, ready_file=ready_file))
 
 
+@revoke.command(name="control")
+async def revoke_control(*, ready_file: ReadyFile = None) -> int:
+    """Shut out the certificate that the control plane shows the relay, and give it another."""
+    from planesplit.commands.outcome import settle
+    from planesplit.commands.rotate import revoke_control as command
+
+    return await settle(partial(command, ready_file=ready_file))
+
+
 @app.command
 async def rotate(
     what: Annotated[Literal["certs", "keys"], Parameter(help="What is to be another one.")],

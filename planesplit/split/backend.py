@@ -110,6 +110,14 @@ class Backend(Protocol):
             PlaneFailed: an agent did not come with its new one.
         """
 
+    async def revoke_control(self) -> None:
+        """Have the relay refuse the control plane's client certificate, and give it another.
+
+        Raises:
+            ValueError: the split is insecure, or has no such certificate.
+            PlaneFailed: the control plane did not come with its new one.
+        """
+
     async def rotate_keys(self) -> None:
         """Have the control plane sign with another key, once everybody knows it."""
 

@@ -42,6 +42,7 @@ def relay(
     table: Table = {"host": options.vendor.listen, **ports, "seal": seal}
     if files.identities:
         tls = {**_pair(files.identities.relay), "ca_file": files.ca_file}
+        tls["control_file"] = str(files.identities.control_client.cert_file)
         return {**table, "tls": tls}
     return {**table, "insecure": True}
 

@@ -179,6 +179,10 @@ class Split:
         """Give the relay and every agent other certificates; raises what Backend's does."""
         await self._planes.rotate_certs()
 
+    async def revoke_control(self) -> None:
+        """Shut the control plane's certificate out and give it another; see Backend."""
+        await self._planes.revoke_control()
+
     async def rotate_keys(self) -> None:
         """Have the control plane sign with another key, once everybody knows it."""
         await self._planes.rotate_keys()

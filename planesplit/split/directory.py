@@ -121,6 +121,16 @@ class Directory:
             raise ValueError("this split is insecure: there are no certificates to rotate")
         self.authority.renew_server("relay", self._options.vendor.addresses).install()
 
+    def renew_control(self) -> None:
+        """Put another client certificate of the control plane in place, for it and the relay.
+
+        Raises:
+            ValueError: there are none: insecure.
+        """
+        if self.authority is None:
+            raise ValueError("this split is insecure: there are no certificates to revoke")
+        self.authority.renew_control().install()
+
     def renew_agent(self, cluster: str) -> Renewal:
         """Make another certificate of a cluster's agent.
 

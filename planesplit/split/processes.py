@@ -194,6 +194,12 @@ class Processes:
             await renew_certificate(http, self.urls.control, site, renewal)
         await self.tunnel_open(since, plane)
 
+    async def revoke_control(self) -> None:
+        """See Backend."""
+        self._files.renew_control()
+        self._named(RELAY).signal(signal.SIGHUP)
+        await self.restart(CONTROL)
+
     async def rotate_keys(self) -> None:
         """See Backend."""
         since = self.journals[CONTROL].count

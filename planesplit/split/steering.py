@@ -33,6 +33,9 @@ class Steered(Protocol):
     async def rotate_keys(self) -> None:
         """See Split."""
 
+    async def revoke_control(self) -> None:
+        """See Split."""
+
 
 class SteeringFailed(Exception):
     """The split did not do it; the message says why."""
@@ -51,7 +54,11 @@ async def serve_steering(
         directory: the private one, where the socket is made.
         task_status: `started()` when it can be asked.
     """
-    actions = {"rotate certs": split.rotate_certs, "rotate keys": split.rotate_keys}
+    actions = {
+        "rotate certs": split.rotate_certs,
+        "rotate keys": split.rotate_keys,
+        "revoke control": split.revoke_control,
+    }
     with socket.socket(socket.AF_UNIX) as plain:
         _at(plain.bind, directory)
         plain.listen()

@@ -185,6 +185,31 @@ async def test_a_revoked_viewer_sees_nothing_more(tenants: Harness) -> None:
             assert answer.status_code == 200
 
 
+def test_the_control_planes_certificate_is_shut_out(tenants: Harness) -> None:
+    config = Path(tenants.ready.directory) / "config" / "control_stub.toml"
+    relay = tomllib.loads(config.read_text())["relay"]
+    stolen = ssl.create_default_context(cafile=tenants.ready.ca_file)
+    stolen.load_cert_chain(relay["cert_file"], relay["key_file"])
+    with httpx.Client(base_url=relay["control_url"], verify=stolen, trust_env=False) as thief:
+        assert thief.get("/v1/tunnels").status_code == 200
+        command = [sys.executable, "-m", "planesplit", "revoke", "control"]
+        command += ["--ready-file", tenants.ready.planesplit_ready]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as asked:
+            until, shut_out = time.monotonic() + WITHIN_S, False
+            while not shut_out and time.monotonic() < until:
+                try:
+                    thief.get("/v1/tunnels")
+                except httpx.TransportError:
+                    shut_out = True
+            _, said = asked.communicate(timeout=60)
+        assert "refuses the one before" in said
+        assert shut_out
+        with pytest.raises(httpx.TransportError):
+            thief.get("/v1/tunnels")
+    run = tenants.run(exec="echo by the new certificate")
+    tenants.assert_delivered(run)
+
+
 def test_the_commands(tenants: Harness) -> None:
     def planesplit(*words: str) -> str:
         command = [sys.executable, "-m", "planesplit", *words]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from tunnel.peer import thumbprint
 
 pytestmark = pytest.mark.integration
 
-ROTATIONS = 3
-LINES = 4_000
+ROTATIONS = int(os.environ.get("PLANESPLIT_ROTATIONS", "3"))  # 20 take half a minute and more
+RATE = 400  # lines a second
+LINES = RATE * (4 + 2 * ROTATIONS)
 
 
 def planesplit(tenants: Harness, *words: str) -> str:
@@ -34,7 +36,7 @@ def shown(tenants: Harness) -> str:
 
 
 def test_certificates_are_rotated_under_a_tail(tenants: Harness) -> None:
-    run = tenants.run(workload="plain", args=["--lines", str(LINES), "--rate", "400"])
+    run = tenants.run(workload="plain", args=["--lines", str(LINES), "--rate", str(RATE)])
     refused = refusals(tenants)  # others have been refused before, in tests that share the split
     with tenants.tail(run, retry_for_s=0) as lines:
         lines.next()

@@ -37,6 +37,7 @@ COMMANDS = (
     "revoke",
     "revoke agent",
     "revoke viewer",
+    "revoke control",
     "rotate",
     "get events",
     "get io",

@@ -206,9 +206,9 @@ class Stage:
         self.nursery.start_soon(self.relay.serve_viewer, theirs)
         return Client(ours)
 
-    def control(self, uris: tuple[str, ...] = (CONTROL_URI,)) -> Client:
+    def control(self, uris: tuple[str, ...] = (CONTROL_URI,), thumbprint: str = "") -> Client:
         ours, theirs = trio.testing.memory_stream_pair()
-        self.nursery.start_soon(self.relay.serve_control, theirs, Peer(uris))
+        self.nursery.start_soon(self.relay.serve_control, theirs, Peer(uris, thumbprint))
         return Client(ours)
 
     async def push(self, **changes: object) -> None:

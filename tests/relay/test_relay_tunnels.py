@@ -253,6 +253,21 @@ async def test_somebody_else_on_the_control_listener(autojump_clock):
         assert s.count("identity") == 3
 
 
+async def test_a_control_planes_certificate_that_is_shut_out(autojump_clock):
+    async with stage() as s:
+        old = s.control(thumbprint="old")
+        assert (await old.ask("GET", "/v1/tunnels")).status_code == 200
+        await old.rest()
+        s.relay.control_is(frozenset({"new"}))
+        assert await old.stream.receive_some() == b"", "what is open ends at once"
+        assert s.count("revoked") == 2, "with the connection that has pushed the policy"
+        again = s.control(thumbprint="old")
+        assert await again.stream.receive_some() == b""
+        assert s.count("identity") == 1
+        new = s.control(thumbprint="new")
+        assert (await new.ask("GET", "/v1/tunnels")).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
