@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -19,9 +19,6 @@ from compute_agent.logs.cri import NO_OFFSET, Record
 from compute_agent.logs.history import At, HistoryDown, LogId, Row
 from compute_agent.logs.settings import HistoryLimits
 from tunnel.token import TokenUnreadable
-
-if TYPE_CHECKING:
-    pass
 
 MAX_MEMORY_BYTES = 1_073_741_824
 READ_BYTES = 262_144
@@ -67,6 +64,7 @@ _FILE_START = f"""SELECT DISTINCT {_SEQUENCE} AS sequence FROM otel_logs WHERE {
 _BEHIND_ALL = At(2**32, 0)
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class ClickHouseHistory:
@@ -88,43 +86,47 @@ class ClickHouseHistory:
             "container": container,
             "attempt": 0 if latest else attempt.attempt,
         }
-        for row in await self._query(_FIND, parameters):
-            return LogId(attempt.numbered(int(row["attempt"])), str(row["uid"]), container)
-        return None
+        found = await self._query(_FIND, parameters, _found)
+        return LogId(attempt.numbered(found[0][0]), found[0][1], container) if found else None
 
     async def page(self, log: LogId, start: At, hint_ns: int) -> list[Row]:
         """See `History`; the table is sorted by number, so the hint isn't needed."""
-        return [_row(row) for row in await self._query(_PAGE, {**self._page(log), **_at(start)})]
+        return await self._query(_PAGE, {**self._page(log), **_at(start)}, _row)
 
     async def page_before(self, log: LogId, stop: At | None) -> list[Row]:
         """See `History`."""
         parameters = {**self._page(log), **_at(stop or _BEHIND_ALL)}
-        return [_row(row) for row in reversed(await self._query(_PAGE_BEFORE, parameters))]
+        return (await self._query(_PAGE_BEFORE, parameters, _row))[::-1]
 
     async def first_since(self, log: LogId, since_ns: int) -> At | None:
         """See `History`."""
-        for row in await self._query(_SINCE, {**_log(log), "at_ns": since_ns}):
-            return At(int(row["restart"]), int(row["sequence"]))
-        return None
+        found = await self._query(_SINCE, {**_log(log), "at_ns": since_ns}, _place)
+        return found[0] if found else None
 
     async def file_start(self, log: LogId, restart: int, stamp_ns: int) -> int | None:
         """See `History`."""
         parameters = {**_log(log), "restart": restart, "at_ns": stamp_ns}
-        found = await self._query(_FILE_START, parameters)
-        return int(found[0]["sequence"]) if len(found) == 1 else None
+        found = await self._query(_FILE_START, parameters, _sequence)
+        return found[0] if len(found) == 1 else None
 
     def _page(self, log: LogId) -> Json:
         return {**_log(log), "rows": self._limits.page_rows}
 
-    async def _query(self, sql: str, parameters: Mapping[str, Any]) -> list[Json]:
-        """Run one query in a thread, which is abandoned when the caller is cancelled."""
+    async def _query(
+        self, sql: str, parameters: Mapping[str, Any], take: Callable[[Json], T]
+    ) -> list[T]:
+        """Run one query in a thread, which is abandoned when the caller is cancelled.
 
-        def work() -> list[Json]:
-            return self._read(sql, parameters)
+        Args:
+            take: makes of a row what it stands for; rows may be malformed.
+        """
+
+        def work() -> list[T]:
+            return self._read(sql, parameters, take)
 
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
 
-    def _read(self, sql: str, parameters: Mapping[str, Any]) -> list[Json]:
+    def _read(self, sql: str, parameters: Mapping[str, Any], take: Callable[[Json], T]) -> list[T]:
         from clickhouse_connect.driver.exceptions import Error
 
         try:
@@ -132,9 +134,17 @@ class ClickHouseHistory:
             with client.raw_stream(
                 sql, parameters=dict(parameters), settings=self._settings(), fmt="JSONEachRow"
             ) as source:
-                return _rows(source.read, self._limits.page_bytes)
-        except (Error, OSError, TokenUnreadable, ValueError, KeyError):
-            # The password may have been changed; errors quote statements.
+                return [take(row) for row in _rows(source.read, self._limits.page_bytes)]
+        except (
+            Error,
+            OSError,
+            TokenUnreadable,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ):
+            # The password may have been changed; errors quote statements and rows.
             self._clickhouse.forget()
             raise HistoryDown from None
 
@@ -181,6 +191,18 @@ def _row(row: Json) -> Row:
         int(row["sequence"]),
     )
     return Row(int(row["restart"]), record, row["last"] == "true")
+
+
+def _found(row: Json) -> tuple[int, str]:
+    return int(row["attempt"]), str(row["uid"])
+
+
+def _place(row: Json) -> At:
+    return At(int(row["restart"]), _sequence(row))
+
+
+def _sequence(row: Json) -> int:
+    return int(row["sequence"])
 
 
 def _action(attempt: Attempt) -> Json:
