@@ -76,6 +76,12 @@ def _bytes(value: Value) -> bytes:
     return value
 
 
+def _number(value: Value) -> int:
+    if not isinstance(value, int):
+        raise ValueError("bytes where there is a number")  # noqa: TRY004 - of a peer's body
+    return value
+
+
 def _text(value: Value) -> str:
     return _bytes(value).decode(errors="replace")
 
@@ -135,7 +141,7 @@ _KINDS: dict[str, Fields] = {
         2: ("data", _entry(_binary)),
         3: ("type", _text),
         4: ("stringData", _entry(_text)),
-        5: ("immutable", bool),
+        5: ("immutable", lambda value: bool(_number(value))),
     },
     "ConfigMap": {1: _META, 2: ("data", _entry(_text)), 3: ("binaryData", _entry(_binary))},
     "Namespace": {1: _META},
@@ -155,7 +161,7 @@ _KINDS: dict[str, Fields] = {
     "SelfSubjectRulesReview": {1: _META, 2: ("spec", _message({1: ("namespace", _text)}))},
     "SelfSubjectReview": {1: _META},
     "DeleteOptions": {
-        1: ("gracePeriodSeconds", lambda value: value),
+        1: ("gracePeriodSeconds", _number),
         2: ("preconditions", _message({1: ("uid", _text), 2: ("resourceVersion", _text)})),
         5: ("dryRun", _text),
     },

@@ -91,8 +91,8 @@ async def bench(plan: BenchPlan, outputs: Outputs) -> int:
     """Run a bench and report it.
 
     Returns:
-        0; 1 if the load was not carried; 4 if the run is invalid; 130 or 143 after a signal, with
-        what there was by then written all the same.
+        0; 1 if the load was not carried, or a line not over a cut; 4 if the run is invalid; 130 or
+        143 after a signal, with what there was by then written all the same.
 
     Raises:
         UsageError: the plan or a file is impossible.
@@ -125,7 +125,9 @@ def exit_code(document: Json, interrupt: Interrupt) -> int:
         return 128 + interrupt.number
     if not document["verdict"]["valid"]:
         return INVALID
-    return FAILED if document["overloaded"] else OK
+    resume = document["resume"] or {}
+    lost = resume.get("missing") or resume.get("misplaced")
+    return FAILED if document["overloaded"] or lost else OK
 
 
 async def interruptible(

@@ -76,8 +76,8 @@ async def run(
     Both without TLS: real processes on loopback, and the link between them is
     emulated.
 
-    Exits with 0; 1 if the load was not carried; 4 if the measurement is
-    invalid.
+    Exits with 0; 1 if the load was not carried, or a line not over a cut; 4
+    if the measurement is invalid.
     """
     from planesplit.bench.command import Outputs
     from planesplit.bench.command import bench as command
@@ -163,7 +163,10 @@ async def compare(
     ] = "table",
     html: Html = None,
 ) -> int:
-    """Compare two runs, with intervals from their repeats; exits with 1 if --fail-on applies."""
+    """Compare two runs, with intervals from their repeats; exits with 1 if --fail-on applies.
+
+    Without --fail-on it exits with 0; with it, an INVALID run fails too.
+    """
     from planesplit.bench.compare_command import compare as command
     from planesplit.commands.outcome import settle
 

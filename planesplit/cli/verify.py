@@ -27,8 +27,8 @@ async def verify(
     """Check an evidence bundle: signature, schema, and that its verdicts follow from its finds.
 
     Exits with 0 if everything holds, 1 if it was changed, contradicts itself,
-    tells of a deviation or comes out otherwise when repeated, 2 if the file
-    cannot be read.
+    tells of a deviation or of no driven row, or comes out otherwise when
+    repeated, 2 if the file cannot be read.
     """
     from planesplit.commands.bundle import verify as command
     from planesplit.commands.outcome import settle

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from planesplit.commands.outcome import FAILED, OK, UsageError
 from planesplit.commands.output import as_json, progress
+from planesplit.commands.tables import one_line
 from planesplit.proof.bundle import envelope
 from planesplit.proof.bundle.decode import Misfit
 from planesplit.proof.bundle.evidence import NOTICE, collect
@@ -70,9 +71,4 @@ def _text(verdict: Verdict) -> str:
     if verdict.evidence is not None:
         lines += ["", NOTICE]
     lines.append("the bundle holds" if verdict.good else "the bundle does NOT hold")
-    return "".join(f"{_plain(line)}\n" for line in lines)
-
-
-def _plain(line: str) -> str:
-    """Return a line as one line: a bundle's words may be anybody's, and are shown as such."""
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
+    return "".join(f"{one_line(line)}\n" for line in lines)  # its words may be anybody's

@@ -19,7 +19,8 @@ _FOLDS = ((GAPS[0], _SPACES), (GAPS[1], _SPACES), (GAPS[1], _JOINTS))  # tried i
 
 def as_json(value: Any) -> str:
     """Format a result for machines, one line."""
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    text = json.dumps(value, ensure_ascii=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()  # half characters as JSON writes them
 
 
 def as_table(
@@ -116,3 +117,8 @@ def _paragraph(heads: Sequence[str], row: Sequence[str]) -> str:
 
 def _cell(value: object) -> str:
     return "-" if value is None or value == "" else str(value)
+
+
+def one_line(text: str) -> str:
+    """Return foreign words as one line that says nothing to a terminal but what it shows."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

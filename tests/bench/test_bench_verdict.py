@@ -96,5 +96,8 @@ def test_exit_codes() -> None:
     found = document()
     assert exit_code(found, clear) == 0
     assert exit_code({**found, "overloaded": "split"}, clear) == 1
+    for missing, misplaced, code in ((0, 0, 0), (3, 0, 1), (0, 1, 1)):
+        resume = {"gap_ms": 5.0, "missing": missing, "misplaced": misplaced}
+        assert exit_code({**found, "resume": resume}, clear) == code
     assert exit_code({**found, "verdict": {"valid": False}}, clear) == 4
     assert exit_code(found, interrupted) == 143

@@ -16,6 +16,10 @@ FOUND: dict[str, tuple[bytes, ...]] = {
         # A credential that is no UTF-8: UnicodeEncodeError, a 500 to the client.
         SIGNATURES[0].replace(b"aws4_request", b"aws4_req\xffuest"),
     ),
+    "kubernetes protobuf": (
+        # Bytes for a number: they went into an object as bytes, which JSON hasn't.
+        b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x03\x0a\x01u",
+    ),
     "aws chunks": (
         # A line of exactly the limit: refused when its CRLF came in two pieces.
         b"0\r\na:b" + b" " * 1_021 + b"\r\n\r\n",

@@ -197,6 +197,18 @@ def test_verbs_in_short() -> None:
     assert short(()) == ""
 
 
+def test_diff_shows_no_control_sequences(capsys: Capsys, tmp_path: Path) -> None:
+    file = tmp_path / "roles.yaml"
+    file.write_text(
+        "kind: ClusterRoleBinding\nmetadata: {name: x}\nroleRef: {kind: ClusterRole, name: y}\n"
+        'subjects: [{kind: Group, name: "\\e[2Jann"}]\n'
+    )
+    assert policy("diff", str(file)) == 1
+    out = capsys.readouterr().out
+    assert "\\x1b[2Jann" in out
+    assert "\x1b" not in out
+
+
 def test_diff_of_the_own_export_is_empty_and_of_anything_else_is_not(
     capsys: Capsys, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planesplit.commands.bundle import _text
+from planesplit.commands.tables import as_json
 from planesplit.proof.bundle import envelope
 from planesplit.proof.bundle.decode import Misfit, decode
 from planesplit.proof.bundle.evidence import collect, read_evidence
@@ -255,6 +256,8 @@ def test_a_bundle_cannot_speak_to_the_terminal() -> None:
     assert "\x1b" not in text
     assert "\nok    all" not in text
     text.encode("ascii", "strict")
+    told = as_json(verify(envelope.seal(body)).as_json())
+    assert json.loads(told.encode())["checks"]
 
 
 @pytest.mark.parametrize("cluster", ["../../x", "/x", "", "..", "c1", "a b"])

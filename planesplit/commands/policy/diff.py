@@ -12,7 +12,7 @@ import yaml
 
 from planesplit.commands.policy.answer import NO, OK, UsageError
 from planesplit.commands.policy.show import wrapped
-from planesplit.commands.tables import as_json
+from planesplit.commands.tables import as_json, one_line
 from policy.comparison import OTHER, Difference, compare
 from policy.holdings import (
     BadManifest,
@@ -84,10 +84,11 @@ def _report(
     found: Sequence[Difference], operator: Holdings, planes: Sequence[Plane]
 ) -> Iterator[str]:
     for subject, ones in itertools.groupby(found, key=lambda one: one.subject):
-        yield short_name(subject)
+        yield one_line(short_name(subject))
         alike = itertools.groupby(ones, key=lambda one: dataclasses.replace(one, what=""))
         for one, group in alike:
-            yield wrapped("wider" if one.wider else "missing", _said(one, [o.what for o in group]))
+            said = one_line(_said(one, [o.what for o in group]))
+            yield wrapped("wider" if one.wider else "missing", said)
     compared = (
         f"{len(operator)} subjects compared with the {' and the '.join(planes)} plane's roles"
     )
