@@ -69,7 +69,7 @@ class ResumableCall:
             if isinstance(outcome, End):
                 return True
             await self._lost(outcome.code)
-        text = f"the agent was lost {self._fruitless} times in a row"
+        text = f"the agent was lost {self._fruitless} times without an answer"
         raise ConnectError(ConnectCode.ABORTED, Reason.AGENT_FAULT, text)
 
     def rest(self) -> None:
@@ -102,13 +102,9 @@ class ResumableCall:
     async def _lost(self, code: Code) -> None:
         if code not in RESUME_CODES:
             raise from_reset(code)
-        pause_s = self._core.settings.reopen_pause_s
-        progressed = self.downlink.units.take_progress()
-        # What is lost at once every time would go on as fast as the agent likes.
-        lasted = self._opened_at is not None and trio.current_time() >= self._opened_at + pause_s
-        self._fruitless = 0 if progressed and lasted else self._fruitless + 1
+        self._fruitless = 0 if self.downlink.units.take_progress() else self._fruitless + 1
         if code is Code.DRAINING:
-            await trio.sleep(pause_s)
+            await trio.sleep(self._core.settings.reopen_pause_s)
 
     async def _ask(self, stream: TunnelStream) -> None:
         try:
@@ -126,6 +122,8 @@ class ResumableCall:
         settings = self._core.settings
         before = self._opened_at is not None
         give_up_at = trio.current_time() + (settings.hold_s if before else settings.agent_wait_s)
+        if self._opened_at is not None:  # or an agent that loses each at once would set the pace
+            await trio.sleep_until(self._opened_at + settings.reopen_pause_s)
         while True:
             stream = self._core.registry.open(self._request(), self.downlink.units.cursor)
             if stream is not None:

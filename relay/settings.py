@@ -86,7 +86,10 @@ class RelaySettings:
         why="re-opens in a row that brought nothing; a request may be what kills its agent",
     )
     reopen_pause_s: float = setting(
-        0.1, low=0.0, high=10.0, why="until an agent that drains a stream has said GOAWAY as well"
+        0.1,
+        low=0.0,
+        high=10.0,
+        why="between two openings of a call; and until an agent that drains has said GOAWAY",
     )
     keepalive_s: float = setting(
         10.0, low=0.1, high=600.0, why="silence towards a viewer; clients give up after 30 s"
