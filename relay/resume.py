@@ -37,13 +37,15 @@ class ResumableCall:
     """
 
     __slots__ = (
-        "_body", "_core", "_fruitless", "_opened_at", "_stream", "call", "downlink", "watched",
+        "_body", "_core", "_fruitless", "_opened_at", "_registered", "_stream",
+        "call", "downlink", "watched",
     )  # fmt: skip
 
     def __init__(self, call: Call, body: Owned, downlink: Downlink, core: Core) -> None:
         self.call, self.downlink = call, downlink
         self._body, self._core = body, core
         self._opened_at: float | None = None  # the latest stream; None before the first
+        self._registered = 0  # the registry's version then
         self._fruitless = 0
         self._stream: TunnelStream | None = None
         self.watched: int | None = None  # see Departures.watch
@@ -122,14 +124,16 @@ class ResumableCall:
         settings = self._core.settings
         before = self._opened_at is not None
         give_up_at = trio.current_time() + (settings.hold_s if before else settings.agent_wait_s)
-        if self._opened_at is not None:  # or an agent that loses each at once would set the pace
+        registry = self._core.registry
+        if self._opened_at is not None and registry.version == self._registered:
+            # Lost on a tunnel that lives on: the pace is not its agent's.
             await trio.sleep_until(self._opened_at + settings.reopen_pause_s)
         while True:
-            stream = self._core.registry.open(self._request(), self.downlink.units.cursor)
+            stream = registry.open(self._request(), self.downlink.units.cursor)
             if stream is not None:
                 if before:
                     self._core.metrics.add("relay_resumes_total")
-                self._opened_at = trio.current_time()
+                self._opened_at, self._registered = trio.current_time(), registry.version
                 return stream
             now = trio.current_time()
             if now >= give_up_at:

@@ -89,7 +89,7 @@ class RelaySettings:
         0.1,
         low=0.0,
         high=10.0,
-        why="between two openings of a call; and until an agent that drains has said GOAWAY",
+        why="between two openings of a call on one tunnel; until who drains has said GOAWAY",
     )
     keepalive_s: float = setting(
         10.0, low=0.1, high=600.0, why="silence towards a viewer; clients give up after 30 s"
