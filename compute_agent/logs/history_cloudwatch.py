@@ -111,19 +111,26 @@ class CloudWatchHistory:
     def _stream_of(self, attempt: Attempt, container: str) -> LogId | None:
         """Find an attempt's newest stream whose events are really of that attempt."""
         prefix = f"{attempt.pod}_{attempt.namespace}_{container}-"
-        try:
-            answer = self._client.describe_log_streams(
-                logGroupName=self._group, logStreamNamePrefix=prefix
-            )
-        except self._client.exceptions.ResourceNotFoundException:
-            return None
-        streams = sorted(answer["logStreams"], key=lambda s: s.get("creationTime", 0))
+        streams = sorted(self._streams(prefix), key=lambda s: s.get("creationTime", 0))
         for stream in reversed(streams):
             log = LogId(attempt, stream["logStreamName"].removeprefix(prefix), container)
             page, _ = next(self._pages(log), ([], ""))
             if page:
                 return log
         return None
+
+    def _streams(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Yield the streams whose names begin so, in the order of names: of age there is none."""
+        arguments = {"logGroupName": self._group, "logStreamNamePrefix": prefix}
+        for _ in range(MAX_PAGES):
+            try:
+                answer = self._client.describe_log_streams(**arguments)
+            except self._client.exceptions.ResourceNotFoundException:
+                return
+            yield from answer["logStreams"]
+            if not answer.get("nextToken"):
+                return
+            arguments["nextToken"] = answer["nextToken"]
 
     def _page(self, log: LogId, start: At, hint_ns: int) -> list[Row]:
         """Return the rows of some pages, in order; a bookmark spares the pages before."""

@@ -126,6 +126,18 @@ async def test_only_the_log_that_was_asked_for(endpoint, secret, tmp_path: Path)
     assert await history.page(LogId(same_pod, latest.uid, "main"), At(0, 0), 0) == []
 
 
+async def test_a_pod_that_was_made_often_is_found(endpoint, secret, tmp_path: Path) -> None:
+    """A page of streams holds fifty, and the one with events comes on the second."""
+    history, attempt = reader(endpoint, secret), replace(ATTEMPT, run="often")
+    await fill(endpoint, secret, tmp_path, attempt, [b"line"])
+    known = await history.find(attempt, "main", latest=False)
+    for number in range(60):
+        name = f"{attempt.pod}_{attempt.namespace}_main-0-earlier-{number:02}"
+        history._client.create_log_stream(logGroupName=history._group, logStreamName=name)
+    assert known is not None
+    assert await history.find(attempt, "main", latest=False) == known
+
+
 async def test_an_endpoint_that_is_away_is_no_answer(secret: str) -> None:
     history = reader("http://127.0.0.1:9", secret)
     with pytest.raises(HistoryDown):
