@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import trio
@@ -30,6 +31,7 @@ from tunnel.websocket_codec import encode
 
 NICE = 10  # attackers have machines of their own; here they share two cores with the attacked
 HOST = "127.0.0.1"
+SOURCES = cycle([f"127.0.0.{number}" for number in range(2, 255)])
 ENDED = (OSError, TunnelError, trio.BrokenResourceError, trio.ClosedResourceError)
 BLOCK_BYTES = 65_536
 
@@ -57,8 +59,11 @@ class Target:
     path: str
 
     async def plain(self) -> trio.SocketStream:
-        """A bare connection to the viewers' listener."""
-        return await trio.open_tcp_stream(HOST, self.viewer_port)
+        """A bare connection to the viewers' listener, each from the next address.
+
+        One address has 28,000 ports: a flood from there alone runs dry after some seconds.
+        """
+        return await trio.open_tcp_stream(HOST, self.viewer_port, local_address=next(SOURCES))
 
     async def viewer(self) -> TlsStream:
         """A viewer's connection."""
@@ -146,7 +151,7 @@ async def connections(target: Target) -> None:
 async def tls_garbage(target: Target) -> None:
     async def one() -> None:
         stream = await target.plain()
-        await stream.send_all(b"\x16\x03\x01\x20\x00" + os.urandom(8_000))
+        await stream.send_all(b"\x16\x03\x01\x20\x00" + os.urandom(8_192))
         await stream.receive_some()
 
     await crowd(20, one)

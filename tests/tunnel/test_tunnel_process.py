@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -35,6 +36,22 @@ sys.exit(main("plane", "a test", start))
 """
 
 
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """Leave this process's own garbage collection as it was."""
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("thawed")
+def test_what_start_up_has_made_is_not_walked_by_a_collection_any_more() -> None:
+    made: list[object] = [[]]
+    assert any(each is made for each in gc.get_objects())
+    announce(port=7)
+    assert not any(each is made for each in gc.get_objects())
+
+
+@pytest.mark.usefixtures("thawed")
 def test_the_ready_line(capsys: pytest.CaptureFixture[str]) -> None:
     announce(port=7, host="127.0.0.1")
     out = capsys.readouterr().out
