@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,16 @@ from planesplit.ready import Ready
 
 ROOT = Path(__file__).parents[2]
 FLYTE = Path(os.environ.get("PLANESPLIT_FLYTE", ROOT / ".venv-flyte" / "bin" / "flyte"))
+MISSING = f"{FLYTE} is missing; `make flyte` installs it, or set PLANESPLIT_FLYTE"
 CLI_S = 90
 ALREADY = "already exists"
+ABORTED = -signal.SIGABRT
 
 
 def need_flyte() -> None:
     """Skip the test where the CLI is not installed."""
     if not FLYTE.exists():
-        pytest.skip(f"{FLYTE} is missing; `make test` installs it, or set PLANESPLIT_FLYTE")
+        pytest.skip(MISSING)
 
 
 def run_as_user(
@@ -29,21 +31,28 @@ def run_as_user(
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of flyte's environment with the ready file's variables.
 
-    The client itself was seen to abort (SIGABRT) as it exits, its work done and its output lost,
-    once in some 150 calls on a busy machine. It is then asked once more; that what it wanted
-    exists already is no failure.
-
     Args:
         command: program and arguments.
         cwd: the user's directory.
     """
-    done = _run(ready, command, cwd)
-    if done.returncode == -signal.SIGABRT:
-        again = _run(ready, command, cwd)
-        if again.returncode and ALREADY in (again.stdout + again.stderr).lower():
-            again.returncode = 0
-        return again
-    return done
+    return unless_it_aborts(lambda: _run(ready, command, cwd))
+
+
+def unless_it_aborts(
+    call: Callable[[], subprocess.CompletedProcess[str]],
+) -> subprocess.CompletedProcess[str]:
+    """Call the client, and once more if it aborts.
+
+    The client itself was seen to abort (SIGABRT) as it exits, its work done and its output lost,
+    once in some 150 calls on a busy machine. That what it wanted exists already is then no failure.
+    """
+    done = call()
+    if done.returncode != ABORTED:
+        return done
+    again = call()
+    if again.returncode and ALREADY in (again.stdout + again.stderr).lower():
+        again.returncode = 0
+    return again
 
 
 def flyte(ready: Ready, *arguments: str, cwd: Path | None = None, code: int = 0) -> str:

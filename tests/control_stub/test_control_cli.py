@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from control_cast import RUNS, Caller, event, report, run_id, task_spec
 from fake_relay import FakeRelay
+from flyte_client import ABORTED, FLYTE, MISSING
 from flyteidl2.common import phase_pb2
 from flyteidl2.dataproxy import dataproxy_service_pb2 as dataproxy
 from flyteidl2.logs.dataplane import payload_pb2 as logs
@@ -39,7 +39,6 @@ from tunnel.tls import client_context
 
 ROOT = Path(__file__).parents[2]
 DATA_PROXY = dataproxy.DESCRIPTOR.services_by_name["DataProxyService"]
-FLYTE = Path(os.environ.get("PLANESPLIT_FLYTE", ROOT / ".venv-flyte" / "bin" / "flyte"))
 
 MINIMAL = """
 [relay]
@@ -53,10 +52,7 @@ clusters = ["c1"]
 """
 
 pytestmark = pytest.mark.integration
-needs_flyte = pytest.mark.skipif(
-    not FLYTE.exists(),
-    reason=f"the flyte CLI is not at {FLYTE}; run `make setup` or set PLANESPLIT_FLYTE",
-)
+needs_flyte = pytest.mark.skipif(not FLYTE.exists(), reason=MISSING)
 
 
 class Viewers:
@@ -115,7 +111,14 @@ class Running:
         return httpx.AsyncClient(base_url=self.url, verify=verify, trust_env=False)
 
     async def flyte(self, *arguments: str) -> str:
-        """Run the CLI; return what it prints."""
+        """Run the CLI, once more if it aborts (see `unless_it_aborts`); return what it prints."""
+        done = await self._flyte(arguments)
+        if done.returncode == ABORTED:
+            done = await self._flyte(arguments)
+        assert done.returncode == 0, (done.stdout + done.stderr).decode()
+        return bytes(done.stdout).decode()
+
+    async def _flyte(self, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
         environment = {
             "HOME": str(self.directory / "home"),
             "PATH": "/usr/bin:/bin",
@@ -126,15 +129,13 @@ class Running:
         if self.authority is not None:
             environment["SSL_CERT_FILE"] = str(self.authority.ca_file)
         with trio.fail_after(60):
-            done = await trio.run_process(
+            return await trio.run_process(
                 [str(FLYTE), "--config", str(self.directory / "flyte.yaml"), *arguments],
                 env=environment,
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
             )
-        assert done.returncode == 0, (done.stdout + done.stderr).decode()
-        return done.stdout.decode()
 
 
 def _serve(nursery: trio.Nursery, app: Any, tls: dict[str, Any]) -> int:

@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from flyte_client import FLYTE, need_flyte, unless_it_aborts
 from namespaces import CUSTOMER, VENDOR, VIEWER, Namespaces
 
 from planesplit.harness import Harness, open_portal
@@ -18,9 +20,6 @@ from planesplit.split.options import Host, SplitOptions
 
 pytestmark = pytest.mark.integration
 
-FLYTE = Path(
-    os.environ.get("PLANESPLIT_FLYTE", Path(__file__).parents[2] / ".venv-flyte" / "bin" / "flyte")
-)
 CONNECT_S = 1.0
 COMMAND_S = 90
 TASK = """
@@ -64,7 +63,8 @@ def run(namespaces: Namespaces, split: Harness, directory: Path, *command: str) 
     """Run a command as the viewer does, in the viewer's namespace."""
     ready = split.ready
     ready.write(directory / "ready.json")
-    done = subprocess.run(
+    call = partial(
+        subprocess.run,
         namespaces.command(VIEWER, command),
         cwd=directory,
         env={
@@ -79,6 +79,7 @@ def run(namespaces: Namespaces, split: Harness, directory: Path, *command: str) 
         timeout=COMMAND_S,
         check=False,
     )
+    done = unless_it_aborts(call)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
@@ -114,8 +115,7 @@ def test_logs_cross_and_every_row_is_as_claimed(apart: Harness) -> None:
 def test_the_real_client_deploys_runs_and_reads(
     apart: Harness, namespaces: Namespaces, tmp_path: Path
 ) -> None:
-    if not FLYTE.exists():
-        pytest.skip(f"{FLYTE} is missing; `make test` installs it, or set PLANESPLIT_FLYTE")
+    need_flyte()
     (tmp_path / "apart.py").write_text(TASK)
 
     def flyte(*arguments: str) -> str:
