@@ -2,18 +2,23 @@
 
 Each attack runs in a process of its own beside one tail of 200 lines a second. The tail's p99 under
 attack is held against its own p99 just before. Attackers, relay and tail share the same few cores,
-so a p99 below FLOOR_S passes whatever it was before: a scheduler's slice, not the relay. A round
-that fails is repeated; what is asserted is the best p99 under attack against the best before.
+so one that is above is held against a second baseline, just after: beside neighbours that attack
+nobody and take as much of the cores as the attacker took, and the relay for it. The rest is the
+relay's. A p99 below FLOOR_S passes: two slices of the scheduler. A round that fails is repeated;
+what is asserted is the best p99 under attack against the best of the baselines.
 """
 
 from __future__ import annotations
 
+import gc
 import json
+import math
+import os
 import signal
 import sys
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +26,7 @@ from subprocess import PIPE
 
 import pytest
 import trio
-from attackers import FLOODS
+from attackers import FLOODS, NICE
 from stage import (
     ANSWER,
     STRANGE_KEY,
@@ -42,7 +47,8 @@ from tunnel.stream import Stream
 pytestmark = pytest.mark.integration
 
 TIMES = 3.0  # under attack, p99 may be so many times what it was before
-FLOOR_S = 0.025
+FLOOR_S = 0.01  # turns wait 4 to 5 ms for a core while the relay works for 0.3 (measured)
+CEILING_S = 0.025  # however slow the tail is beside neighbours that attack nobody
 ROUNDS = 6  # neighbours on the machine can spoil a round; an attack that hurts spoils them all
 BEFORE_S, SETTLE_S, DURING_S = 0.7, 0.5, 1.0
 PACE_S = 0.005
@@ -135,16 +141,22 @@ def papers(ready: dict[str, object], pki: Path) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def attack(name: str, target: Path) -> AsyncIterator[None]:
-    """An attack that is under way."""
-    command = [sys.executable, str(Path(__file__).with_name("attackers.py")), name, str(target)]
+async def started(script: str, *arguments: str) -> AsyncIterator[trio.Process]:
+    """A process of one of the scripts beside this file, once it has printed a line."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), *arguments]
     async with trio.open_nursery() as nursery:
         run = partial(trio.run_process, command, stdin=PIPE, stdout=PIPE, check=False)
         process: trio.Process = await nursery.start(run)
         await line(process.stdout)
         await trio.sleep(SETTLE_S)
-        yield
+        yield process
         process.kill()
+
+
+def spent_s(pid: int) -> float:
+    """CPU time of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:
@@ -164,26 +176,76 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-async def one_round(name: str, pki: Path, directory: Path) -> tuple[float, float, float]:
-    """Return p99 before and during the attack, and the relay's memory in MB."""
+@pytest.fixture(scope="module", autouse=True)
+def no_pauses() -> Iterator[None]:
+    """Keep collections of what pytest has imported out of what the tail measures."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@dataclass(frozen=True)
+class Round:
+    """A tail's p99 before, during and after an attack, and the relay's memory during it.
+
+    Args:
+        beside_s: beside neighbours that take the CPU that the attack took; `before_s` in a round
+            that passes without.
+    """
+
+    before_s: float
+    during_s: float
+    beside_s: float
+    memory_mb: float
+
+    def __str__(self) -> str:
+        p99 = f"{self.before_s * 1e3:.1f} -> {self.during_s * 1e3:.1f}"
+        return f"p99 {p99} (neighbours {self.beside_s * 1e3:.1f}) ms, {self.memory_mb:.0f} MB"
+
+
+async def one_round(name: str, pki: Path, directory: Path, best_s: float) -> Round:
+    """Attack once; `best_s` is the best p99 of earlier rounds before the attack."""
     async with attacked(pki, directory) as (tail, target, pid):
         await tail.p99_s(LEAD_LINES * PACE_S)
-        before_s = await tail.p99_s(BEFORE_S)
-        async with attack(name, target):
+        idle_s = spent_s(pid)
+        before_s = beside_s = await tail.p99_s(BEFORE_S)
+        idle_share = (spent_s(pid) - idle_s) / BEFORE_S
+        async with started("attackers.py", name, str(target)) as attacker:
+            relay_s, attacker_s = spent_s(pid), spent_s(attacker.pid)
             during_s = await tail.p99_s(DURING_S)
+            shares = {
+                NICE: (spent_s(attacker.pid) - attacker_s) / DURING_S,
+                0: (spent_s(pid) - relay_s) / DURING_S - idle_share,
+            }
             memory_mb = resident_mb(pid)
-    return before_s, during_s, memory_mb
+        if during_s > max(TIMES * min(before_s, best_s), FLOOR_S):
+            beside_s = await beside(tail, shares)
+    return Round(before_s, during_s, beside_s, memory_mb)
+
+
+async def beside(tail: Tail, shares: dict[int, float]) -> float:
+    """Measure beside neighbours, each with its niceness and share of a core."""
+    async with AsyncExitStack() as stack:
+        for niceness, share in shares.items():
+            limited = min(max(share, 0.0), 1.0)
+            await stack.enter_async_context(started("neighbour.py", str(niceness), str(limited)))
+        return await tail.p99_s(BEFORE_S)
 
 
 @pytest.mark.parametrize("name", FLOODS)
 async def test_a_healthy_tail_does_not_notice(name: str, pki: Path, tmp_path: Path) -> None:
-    rounds: list[tuple[float, float, float]] = []
+    rounds: list[Round] = []
+    before_s = math.inf
     for _ in range(ROUNDS):
-        rounds.append(await one_round(name, pki, tmp_path))
-        before_s, during_s, memory_mb = (min(values) for values in zip(*rounds, strict=True))
-        if during_s <= max(TIMES * before_s, FLOOR_S):
+        rounds.append(await one_round(name, pki, tmp_path, before_s))
+        during_s = min(each.during_s for each in rounds)
+        before_s = min(each.before_s for each in rounds)
+        beside_s = min(each.beside_s for each in rounds)
+        allowed_s = max(TIMES * before_s, min(TIMES * beside_s, CEILING_S), FLOOR_S)
+        if during_s <= allowed_s:
             break
-    seen = [f"p99 {b * 1e3:.1f} -> {d * 1e3:.1f} ms, {mb:.0f} MB" for b, d, mb in rounds]
+    seen = [str(each) for each in rounds]
     print(name, *seen, sep="; ")
-    assert during_s <= max(TIMES * before_s, FLOOR_S), seen
-    assert memory_mb <= LIMIT_MB, seen
+    assert during_s <= allowed_s, seen
+    assert min(each.memory_mb for each in rounds) <= LIMIT_MB, seen
