@@ -170,10 +170,11 @@ def _program(name: str, use: str) -> Check:
 
 
 def _flyte() -> Check:
-    path = os.environ.get("PLANESPLIT_FLYTE") or shutil.which("flyte") or ""
+    made = str(Path(sys.prefix).with_name(".venv-flyte") / "bin" / "flyte")  # by `make flyte`
+    path = os.environ.get("PLANESPLIT_FLYTE") or shutil.which("flyte") or shutil.which(made) or ""
     use = "the unmodified client (PLANESPLIT_FLYTE)"
     if not path:
-        return Check("flyte", False, "not installed", use)
+        return Check("flyte", False, "not installed; 'make flyte' does it", use)
     error = _try((path, "--version"))
     return Check("flyte", not error, error or path, use)
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
 
+from planesplit.commands import doctor
 from planesplit.commands.outcome import settle
 from planesplit.commands.output import for_terminal
 from planesplit.commands.tail import as_record
@@ -151,6 +155,21 @@ def test_doctor_answers_for_machines() -> None:
     assert {"chromium", "haproxy", "sshd", "flyte"} <= set(checks)
     assert checks["kernel"]["ok"]
     assert "landlock" in planesplit("doctor").stdout
+
+
+def test_doctor_finds_the_client_that_make_flyte_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PLANESPLIT_FLYTE", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setattr(shutil, "which", partial(shutil.which, path=str(tmp_path)))
+    assert "make flyte" in doctor._flyte().detail
+    client = tmp_path / ".venv-flyte" / "bin" / "flyte"
+    client.parent.mkdir(parents=True)
+    client.write_text("#!/bin/sh\n")
+    client.chmod(0o755)
+    assert doctor._flyte().ok
+    assert doctor._flyte().detail == str(client)
 
 
 @pytest.mark.parametrize(
