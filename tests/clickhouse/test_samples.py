@@ -211,7 +211,7 @@ async def test_what_is_kept_while_clickhouse_is_away(autojump_clock: MockClock) 
 
 
 async def test_the_oldest_go_first_and_are_counted(autojump_clock: MockClock) -> None:
-    away = [WriteFailed(0, retryable=True) for _ in range(8)]
+    away = [WriteFailed(0, retryable=True) for _ in range(10)]  # 26 s with the least jitter
     writer = FakeWriter(*away)
     feeder, journal = await feed(writer, 60, queue_rows=100, batch_rows=10)
     assert feeder.dropped > 0
