@@ -1,4 +1,4 @@
-"""What fails once is asked once more alone, and only chance is forgiven, in sight of all."""
+"""What fails once is asked once more alone, and only chance is forgiven: real runs of pytest."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ MANY = "import pytest\n@pytest.mark.parametrize('n', range({0}))\ndef test_many(
 
 
 def run(directory: Path, text: str, *arguments: str) -> tuple[int, str]:
-    tests = directory / "test_chance.py"
-    tests.write_text(text)
+    (directory / "test_chance.py").write_text(text)
+    (directory / "pytest.ini").write_text("[pytest]\naddopts = -p no:cacheprovider --strict-config")
     ran = subprocess.run(
-        [sys.executable, once_more.__file__, "-q", "-p", "no:cacheprovider", *arguments, tests],
+        [sys.executable, once_more.__file__, "-q", *arguments],
         cwd=directory,
         capture_output=True,
         text=True,
@@ -42,7 +42,6 @@ def test_chance_is_forgiven_and_named(tmp_path: Path) -> None:
     assert "1 failed, 1 passed" in out
     assert out.rstrip().endswith("test_chance.py::test_race")
     assert "RACE, to be mended" in out
-    assert not list(tmp_path.glob(".pytest_cache"))
 
 
 def test_what_is_broken_fails(tmp_path: Path) -> None:
