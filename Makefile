@@ -9,7 +9,6 @@ AUTOBAHN := .venv-autobahn
 AUTOBAHN_TRIED := $(VENV)/.autobahn
 ATHERIS := 3.0.0
 MINUTES ?= 5
-PYTEST ?= $(BIN)/python -m pytest
 export PLANESPLIT_FLYTE ?= $(CURDIR)/$(FLYTE)/bin/flyte
 export PLANESPLIT_AUTOBAHN ?= $(CURDIR)/$(AUTOBAHN)
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CURDIR)/$(VENV)/hypothesis
@@ -38,10 +37,10 @@ demo: $(READY)  ## start a whole split and watch data cross it
 test: unit integration  ## every test, real processes and real peers included
 
 unit: $(READY)  ## tests without real processes, one worker for each core
-	@$(PYTEST) -q -n auto -m "not integration"
+	@$(BIN)/python -m pytest -q -n auto -m "not integration"
 
 integration: $(READY) $(FLYTE_READY) $(AUTOBAHN_TRIED)  ## tests with real processes and real peers
-	@$(PYTEST) -q -m integration
+	@$(BIN)/python -m pytest -q -m integration
 
 check: lint types contracts coverage  ## lint, types, contracts, unit tests with coverage
 
@@ -55,7 +54,7 @@ contracts: $(READY)
 	@$(BIN)/lint-imports --no-cache --no-logo
 
 coverage: $(READY)  ## branch coverage; the tunnel's core must be at 100 %
-	@$(PYTEST) -q -n auto -m "not integration" --cov --cov-branch --cov-report=
+	@$(BIN)/python -m pytest -q -n auto -m "not integration" --cov --cov-branch --cov-report=
 	@$(BIN)/python -m coverage report --skip-covered
 	@$(BIN)/python tests/tunnel/core_coverage.py
 

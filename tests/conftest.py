@@ -22,7 +22,7 @@ settings.register_profile(
 settings.load_profile("deterministic")
 
 SEED = os.environ.get("PLANESPLIT_SEED", "0")
-TASK_ORDER: random.Random = vars(trio._core._run)["_r"]  # where pytest-trio seeds it as well
+TASK_ORDER: random.Random = vars(trio._core._run)["_r"]  # Hypothesis gets it from pytest-trio too
 
 
 @pytest.fixture(autouse=True)
