@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 import pytest
 import trio
 
+from perf.halting import halt_at_times
 from planesplit.measure import window
 from planesplit.measure.catalogue import SUBJECTS
 from planesplit.measure.fairness import Fairness, measure_fairness
@@ -53,30 +49,13 @@ async def test_a_relay_that_halts_at_times_does_not_pass() -> None:
         async def start(lab: Lab, load: Load) -> Rig:
             rig = await SUBJECTS["floor"].start(lab, load)
             rig.name = "halting"
-            nursery.start_soon(_halt_at_times, rig.relay_pid)
+            nursery.start_soon(halt_at_times, rig.relay_pid, FROZEN_S, THAWED_S)
             return rig
 
         halting = Subject("halting", "planted", start, frozenset({"fair"}))
         (figure,) = await fairness(halting)
         nursery.cancel_scope.cancel()
     assert figure.p99_ms.median > 1e3 * FROZEN_S / 2
-
-
-async def _halt_at_times(pid: int) -> None:
-    while True:
-        await trio.sleep(THAWED_S)
-        async with _halted(pid):
-            await trio.sleep(FROZEN_S)
-
-
-@asynccontextmanager
-async def _halted(pid: int) -> AsyncIterator[None]:
-    try:
-        os.kill(pid, signal.SIGSTOP)
-        yield
-        os.kill(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        pass
 
 
 async def test_a_window_is_used_over_a_long_link() -> None:

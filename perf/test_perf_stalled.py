@@ -3,19 +3,54 @@
 from __future__ import annotations
 
 import pytest
+import trio
 
-from planesplit.measure.stalled import measure_stalled
+from perf.decided import FEW, decided
+from perf.halting import halt_at_times
+from planesplit.measure import stalled
+from planesplit.measure.rig import Rig
+from planesplit.measure.stalled import Stalled, measure_stalled
 
 pytestmark = pytest.mark.integration
 
 ALLOCATOR_SHARE = 1.25  # what malloc adds to payload
 KEPT_BYTES = 12_000_000  # 8 MiB that the heap may keep, and noise
-LEAST_SHARE = 0.7  # the aim is 0.9: in a short run on a busy machine a wide bound is left of it
+LEAST_SHARE = 0.7  # measured: 0.83 to 0.99; the aim is 0.9
+ROUND_BYTES = 150_000_000
+HALTS_S = 0.02, 0.02  # half of the time
+
+
+async def measure(rounds: int) -> Stalled:
+    return await measure_stalled(rounds=rounds, round_bytes=ROUND_BYTES, progress=lambda text: None)
 
 
 async def test_stalled_viewers_cost_a_bounded_amount_of_memory_and_nobody_elses_speed() -> None:
-    figure = await measure_stalled(rounds=3, round_bytes=100_000_000, progress=lambda text: None)
+    figure = await decided(measure, lambda figure: figure.share.low >= LEAST_SHARE)
     assert figure.unread_bytes > 16_000_000, "nothing piled up: this proves nothing"
     assert figure.grown_bytes < ALLOCATOR_SHARE * figure.bound_bytes
     assert figure.kept_bytes < KEPT_BYTES
     assert figure.share.median >= LEAST_SHARE
+
+
+async def test_a_relay_that_halts_beside_stalled_viewers_does_not_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stall, resume = stalled._stall, stalled._resume
+    halting: list[trio.CancelScope] = []
+
+    async with trio.open_nursery() as nursery:
+
+        async def stall_and_halt(rig: Rig, first: int) -> int:
+            unread_bytes = await stall(rig, first)
+            halting.append(await nursery.start(halt_at_times, rig.relay_pid, *HALTS_S))
+            return unread_bytes
+
+        async def resume_both(rig: Rig, first: int) -> None:
+            halting.pop().cancel()
+            await resume(rig, first)
+
+        monkeypatch.setattr(stalled, "_stall", stall_and_halt)
+        monkeypatch.setattr(stalled, "_resume", resume_both)
+        figure = await measure(FEW)
+        nursery.cancel_scope.cancel()
+    assert figure.share.median < LEAST_SHARE

@@ -24,6 +24,15 @@ FILL_BYTES = 8_388_608  # for each viewer: more than its window and both sockets
 POLL_S = 0.1
 STILL_POLLS = 3
 STILL_WITHIN_S = 30.0
+WARM_UP_SHARE = 4  # of a transfer, before each: one after a rest is slower, whoever is stalled
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    alone: float
+    beside: float
+    unread_bytes: int
+    rss_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,7 @@ async def measure_stalled(
     healthy = viewers - stalled
     units = max(1, round_bytes // UNIT_BYTES // healthy)
     what = f"{stalled} of {viewers} viewers stalled"
-    alone, beside, resident, unread = [], [], [], []
+    found = []
     async with open_lab() as lab:
         progress(f"{what}: starting")
         load = Load(viewers, receive_buffer_bytes=RECEIVE_BUFFER_BYTES)
@@ -110,30 +119,44 @@ async def measure_stalled(
         before = rss_bytes(rig.relay_pid)
         for number in range(rounds):
             progress(f"{what}: round {number + 1} of {rounds}")
-            alone.append((await rig.transfer(units, 0, healthy)).mb_per_s)
-            unread.append(await _stall(rig, healthy, stalled))
-            beside.append((await rig.transfer(units, 0, healthy)).mb_per_s)
-            resident.append(rss_bytes(rig.relay_pid))
-            await _resume(rig, healthy, stalled)
-        await _stall(rig, healthy, stalled)
+            found.append(await _round(rig, healthy, units, alone_first=number % 2 == 0))
+        await _stall(rig, healthy)
         await rig.sink.ask("hang_up", first=healthy, count=stalled)
         await rig.transfer(units, 0, healthy)
         after = rss_bytes(rig.relay_pid)
     return Stalled(
         viewers=viewers,
         stalled=stalled,
-        alone_mb_per_s=Spread.of(alone),
-        beside_mb_per_s=Spread.of(beside),
-        share=Spread.of(b / a for a, b in zip(alone, beside, strict=True)),
+        alone_mb_per_s=Spread.of(each.alone for each in found),
+        beside_mb_per_s=Spread.of(each.beside for each in found),
+        share=Spread.of(each.beside / each.alone for each in found),
         rss_before=before,
-        rss_stalled=max(resident),
+        rss_stalled=max(each.rss_bytes for each in found),
         rss_after=after,
-        unread_bytes=max(unread),
+        unread_bytes=max(each.unread_bytes for each in found),
     )
 
 
-async def _stall(rig: Rig, first: int, count: int) -> int:
-    """Stop reading, and send until nothing more fits; returns how many bytes that were."""
+async def _round(rig: Rig, healthy: int, units: int, *, alone_first: bool) -> _Round:
+    """Transfer beside stalled viewers, and alone before or after it: so drift favours neither."""
+    alone = await _mb_per_s(rig, healthy, units) if alone_first else 0.0
+    unread_bytes = await _stall(rig, healthy)
+    beside = await _mb_per_s(rig, healthy, units)
+    resident_bytes = rss_bytes(rig.relay_pid)
+    await _resume(rig, healthy)
+    if not alone_first:
+        alone = await _mb_per_s(rig, healthy, units)
+    return _Round(alone, beside, unread_bytes, resident_bytes)
+
+
+async def _mb_per_s(rig: Rig, healthy: int, units: int) -> float:
+    await rig.transfer(max(1, units // WARM_UP_SHARE), 0, healthy)
+    return (await rig.transfer(units, 0, healthy)).mb_per_s
+
+
+async def _stall(rig: Rig, first: int) -> int:
+    """Stop reading from the `first` viewer on, and send until nothing more fits: bytes sent."""
+    count = rig.streams - first
     await rig.sink.ask("stall", stalled=True, first=first, count=count)
     began = last = await _sent(rig, first, count)
     await rig.source.ask("send", units=FILL_BYTES // UNIT_BYTES, first=first, count=count)
@@ -149,8 +172,9 @@ async def _stall(rig: Rig, first: int, count: int) -> int:
     return last - began
 
 
-async def _resume(rig: Rig, first: int, count: int) -> None:
+async def _resume(rig: Rig, first: int) -> None:
     """Read again; all that was held back has to arrive."""
+    count = rig.streams - first
     await rig.sink.ask("stall", stalled=False, first=first, count=count)
     size = FILL_BYTES // UNIT_BYTES * UNIT_BYTES
     done = await rig.sink.ask("expect", bytes_each=size, first=first, count=count)
