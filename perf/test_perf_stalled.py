@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 ALLOCATOR_SHARE = 1.25  # what malloc adds to payload
 KEPT_BYTES = 12_000_000  # 8 MiB that the heap may keep, and noise
-LEAST_SHARE = 0.7  # measured: 0.83 to 0.99; the aim is 0.9
+LEAST_SHARE = 0.7  # measured: 0.92 to 0.96 in 25 rounds, 0.80 to 1 in 5; aim 0.9
 ROUND_BYTES = 150_000_000
 HALTS_S = 0.02, 0.02  # half of the time
 
