@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from perf.decided import FEW, decided
+from perf.decided import decided
 from perf.halting import halt_at_times
 from planesplit.measure import stalled
 from planesplit.measure.rig import Rig
@@ -17,11 +17,12 @@ ALLOCATOR_SHARE = 1.25  # what malloc adds to payload
 KEPT_BYTES = 12_000_000  # 8 MiB that the heap may keep, and noise
 LEAST_SHARE = 0.7  # measured: 0.92 to 0.96 in 25 rounds, 0.80 to 1 in 5; aim 0.9
 ROUND_BYTES = 150_000_000
-HALTS_S = 0.02, 0.02  # half of the time
+HALTED_S, THAWED_S = 0.03, 0.01
+SHORT_ROUNDS, SHORT_BYTES = 3, 50_000_000
 
 
-async def measure(rounds: int) -> Stalled:
-    return await measure_stalled(rounds=rounds, round_bytes=ROUND_BYTES, progress=lambda text: None)
+async def measure(rounds: int, round_bytes: int = ROUND_BYTES) -> Stalled:
+    return await measure_stalled(rounds=rounds, round_bytes=round_bytes, progress=lambda text: None)
 
 
 async def test_stalled_viewers_cost_a_bounded_amount_of_memory_and_nobody_elses_speed() -> None:
@@ -42,7 +43,7 @@ async def test_a_relay_that_halts_beside_stalled_viewers_does_not_pass(
 
         async def stall_and_halt(rig: Rig, first: int) -> int:
             unread_bytes = await stall(rig, first)
-            halting.append(await nursery.start(halt_at_times, rig.relay_pid, *HALTS_S))
+            halting.append(await nursery.start(halt_at_times, rig.relay_pid, HALTED_S, THAWED_S))
             return unread_bytes
 
         async def resume_both(rig: Rig, first: int) -> None:
@@ -51,6 +52,6 @@ async def test_a_relay_that_halts_beside_stalled_viewers_does_not_pass(
 
         monkeypatch.setattr(stalled, "_stall", stall_and_halt)
         monkeypatch.setattr(stalled, "_resume", resume_both)
-        figure = await measure(FEW)
+        figure = await measure(SHORT_ROUNDS, SHORT_BYTES)
         nursery.cancel_scope.cancel()
     assert figure.share.median < LEAST_SHARE
