@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import resource
@@ -17,6 +18,7 @@ from planesplit.proof.sabotage.taps import Longest, relayed_answers
 from planesplit.proof.sabotage.tries import Tries
 
 MAX_CACHED_BYTES = 1_048_576
+MAX_CORES = 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -96,13 +98,16 @@ def child_process(tries: Tries) -> None:
 def core_dump(tries: Tries) -> None:
     """Fork in the middle of a tail and abort, so that the kernel writes what is in memory."""
     soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    held: list[bytes] = []
+    dumped: list[int] = []  # bytes of the answer in each core
 
     def sink(payload: bytes) -> None:
-        if held:
+        # The first may be a head or an empty message: a much longer one is worth another core.
+        if dumped and (len(dumped) == MAX_CORES or len(payload) <= 2 * dumped[-1]):
             return
-        held.append(payload)
-        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+        except ValueError:  # how Python tells of EPERM here; the guard counts what is an OSError
+            raise PermissionError(errno.EPERM, "setrlimit") from None
         directory = new_file("core")
         directory.mkdir(exist_ok=True)
         child = os.fork()
@@ -114,6 +119,7 @@ def core_dump(tries: Tries) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
         if not os.WCOREDUMP(status) or not any(directory.iterdir()):
             raise PermissionError("this machine writes no core")
+        dumped.append(len(payload))
 
     relayed_answers(tries.guard(sink), "A8")
 
